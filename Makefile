@@ -1,0 +1,45 @@
+# Commands for people; the build itself is CMake, with its presets. `make help` lists them.
+
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+ARGS ?=
+
+.DEFAULT_GOAL := build
+.PHONY: build run test asan tsan bench install clean help
+
+## make                 installs what is missing, builds libraries and programs into build/release
+build:
+	@tools/bootstrap build
+	@cmake --preset release >/dev/null
+	@cmake --build build/release --target iocp_product --parallel $(JOBS)
+
+## make run ARGS="..."  builds and starts the chat server; ARGS=--help shows its options
+run: build
+	@exec build/release/bin/iocp-chat $(ARGS)
+
+## make test            runs all tests: release, then with address and with thread sanitizer
+test:
+	@tools/bootstrap test
+	@exec tools/run-tests
+
+## make asan            runs the tests with AddressSanitizer and UndefinedBehaviorSanitizer
+## make tsan            runs the tests with ThreadSanitizer
+asan tsan:
+	@tools/bootstrap test
+	@exec tools/run-tests $@
+
+## make bench           measures (bench/run), with the release build
+bench: build
+	@if [ -x bench/run ]; then exec bench/run $(ARGS); else echo "there is no bench/run"; exit 1; fi
+
+## make install         installs into PREFIX (/usr/local), below DESTDIR when it is set
+install: build
+	@DESTDIR='$(DESTDIR)' cmake --install build/release --prefix "$$(realpath -m -- '$(PREFIX)')"
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && command -v ldconfig >/dev/null; then ldconfig; fi
+
+## make clean           removes build/
+clean:
+	@rm -rf build
+
+help:
+	@sed -n 's/^## //p' Makefile

@@ -1,0 +1,93 @@
+/* The backends of this system, best first, and the choice among them. */
+#include "core/choose.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct iocp__backend *const choose_backends[] = {
+    &iocp__backend_uring,
+    &iocp__backend_epoll,
+};
+
+#define CHOOSE_COUNT (sizeof(choose_backends) / sizeof(choose_backends[0]))
+
+static const struct {
+    const char *name;
+    uint32_t kind;
+} choose_names[] = {
+    {"auto", IOCP_BACKEND_AUTO},
+    {"uring", IOCP_BACKEND_URING},
+    {"epoll", IOCP_BACKEND_EPOLL},
+    {"windows", IOCP_BACKEND_WINDOWS},
+};
+
+static int choose_by_name(const char *name, uint32_t *out_kind)
+{
+    for (size_t i = 0; i < sizeof(choose_names) / sizeof(choose_names[0]); i++) {
+        if (strcmp(name, choose_names[i].name) == 0) {
+            *out_kind = choose_names[i].kind;
+            return 0;
+        }
+    }
+    return IOCP_EINVAL;
+}
+
+static const struct iocp__backend *choose_find(uint32_t kind)
+{
+    for (size_t i = 0; i < CHOOSE_COUNT; i++) {
+        if (choose_backends[i]->kind == kind)
+            return choose_backends[i];
+    }
+    return NULL;
+}
+
+static int choose_best(const struct iocp__backend **out_backend, char *reason, size_t size)
+{
+    char text[160];
+    for (size_t i = 0; i < CHOOSE_COUNT; i++) {
+        text[0] = 0;
+        if (choose_backends[i]->probe(text, sizeof(text)) == 0) {
+            *out_backend = choose_backends[i];
+            return 0;
+        }
+        if (i == 0)
+            snprintf(reason, size, "%s", text);
+    }
+    return IOCP_ENOTSUP;
+}
+
+int iocp__choose_backend(uint32_t wanted, const struct iocp__backend **out_backend, char *reason,
+                         size_t size)
+{
+    const char *name = getenv("IOCP_BACKEND");
+    reason[0] = 0;
+    if (wanted > IOCP_BACKEND_WINDOWS)
+        return IOCP_EINVAL;
+    if (wanted == IOCP_BACKEND_AUTO && name && choose_by_name(name, &wanted) < 0)
+        return IOCP_EINVAL;
+    if (wanted == IOCP_BACKEND_AUTO)
+        return choose_best(out_backend, reason, size);
+    const struct iocp__backend *backend = choose_find(wanted);
+    if (!backend) {
+        snprintf(reason, size, "not a backend of this system");
+        return IOCP_ENOTSUP;
+    }
+    int error = backend->probe(reason, size);
+    if (error < 0)
+        return error;
+    if (backend != choose_backends[0])
+        snprintf(reason, size, "asked for");
+    *out_backend = backend;
+    return 0;
+}
+
+int iocp_backend_probe(enum iocp_backend backend, char *text, size_t size)
+{
+    const struct iocp__backend *found;
+    char reason[160];
+    int error = iocp__choose_backend((uint32_t)backend, &found, reason, sizeof(reason));
+    if (error < 0 && text && size)
+        snprintf(text, size, "%s", reason);
+    return error;
+}

@@ -1,0 +1,499 @@
+/* One source of completions and the queues around it.
+ *
+ * Invariants
+ * 1. The backend holds at most one op per object and direction: object->active[d]; the others
+ *    wait in object->queue[d] in the order of their submission. Both are the holder's.
+ * 2. object->pending counts the ops of the handle from the moment the holder takes them out of
+ *    the inbox until they are in `done`; a handle is closed only at pending 0.
+ * 3. sleeping is 1 only while inbox, cancels and changes are empty.
+ * 4. An op in `cancels` is SENT, QUEUED or HELD.
+ * 5. ready_count = ready.count.
+ *
+ * An op: SENT [lane_submit] → QUEUED [lane_start] → HELD [lane_begin] → READY [lane_publish]
+ *        SENT → HELD [lane_start]     QUEUED → READY [canceled]
+ * An object: REGISTERED [port] → attached [lane_change] → CLOSING [lane_close] → CLOSED
+ * [lane_forget] */
+#include "core/lane.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "core/op.h"
+
+#include <string.h>
+
+enum lane_direction { LANE_READ, LANE_WRITE, LANE_POLL, LANE_NONE };
+
+static enum lane_direction lane_direction(const struct iocp_op *op)
+{
+    switch (op->kind) {
+    case IOCP_OP_RECV:
+    case IOCP_OP_RECV_FROM:
+    case IOCP_OP_RECV_STREAM:
+    case IOCP_OP_ACCEPT:
+    case IOCP_OP_ACCEPT_STREAM:
+        return LANE_READ;
+    case IOCP_OP_SEND:
+    case IOCP_OP_SEND_TO:
+    case IOCP_OP_CONNECT:
+    case IOCP_OP_DISCONNECT:
+        return LANE_WRITE;
+    case IOCP_OP_POLL:
+        return LANE_POLL;
+    default:
+        return LANE_NONE;
+    }
+}
+
+/* Relaxed: what must be seen with the state is ordered by the lane's lock; cancel and
+ * iocp_op_pending read it from other threads. */
+static void lane_set_state(struct iocp_op *op, enum iocp__op_state state)
+{
+    iocp__store_relaxed(&op->state, (uint8_t)state);
+}
+
+int iocp__lane_create(struct iocp_port *port, uint32_t index, struct iocp__lane **out_lane)
+{
+    const struct iocp_port_config *config = &port->config;
+    struct iocp__lane *lane = iocp__allocate_zero(sizeof(*lane));
+    if (!lane)
+        return IOCP_ENOMEM;
+    int error = iocp_pool_create(config->buffer_size, config->buffer_count, &lane->pool);
+    if (error < 0)
+        goto fail;
+    error = port->backend->create(lane->pool, config->buffer_count, &lane->kernel);
+    if (error < 0)
+        goto fail;
+    lane->kernel->resubmits = &port->resubmits;
+    lane->kernel->starved = &port->starved;
+    lane->port = port;
+    lane->index = index;
+    *out_lane = lane;
+    return 0;
+fail:
+    iocp_pool_unref(lane->pool);
+    iocp__release(lane, sizeof(*lane));
+    return error;
+}
+
+void iocp__lane_destroy(struct iocp__lane *lane)
+{
+    if (!lane)
+        return;
+    iocp__assert(!lane->first_object && !lane->inbox.first && !lane->ready.first);
+    lane->kernel->backend->destroy(lane->kernel);
+    iocp_pool_unref(lane->pool);
+    iocp__release(lane, sizeof(*lane));
+}
+
+/* ---- The holder: operations on their way in. */
+
+static void lane_begin(struct iocp__lane *lane, struct iocp_op *op, struct iocp__queue *done)
+{
+    lane_set_state(op, IOCP__OP_HELD);
+    if (op->kind == IOCP_OP_DISCONNECT) {
+        int32_t os_error = 0;
+        int error = iocp__socket_shutdown_send(op->owner->handle, &os_error);
+        iocp__op_done(done, op, error < 0 ? error : 0, os_error);
+        return;
+    }
+    /* Relaxed: cancel adds its flag meanwhile; LATE is set before the submit. */
+    if (iocp__load_relaxed(&op->flags) & IOCP__OP_LATE)
+        op->u.late.gather(op);
+    lane->kernel->backend->submit(lane->kernel, op);
+}
+
+static void lane_enqueue(struct iocp_op **ring, struct iocp_op *op)
+{
+    struct iocp_op *last = *ring;
+    if (last) {
+        op->event.next = last->event.next;
+        last->event.next = &op->event;
+    } else {
+        op->event.next = &op->event;
+    }
+    *ring = op;
+}
+
+static struct iocp_op *lane_dequeue(struct iocp_op **ring)
+{
+    struct iocp_op *last = *ring;
+    if (!last)
+        return NULL;
+    struct iocp_op *first = last->event.next->op;
+    if (first == last)
+        *ring = NULL;
+    else
+        last->event.next = first->event.next;
+    return first;
+}
+
+static int lane_unqueue(struct iocp_op **ring, struct iocp_op *op)
+{
+    struct iocp_op *before = *ring;
+    if (!before)
+        return 0;
+    while (before->event.next->op != op) {
+        before = before->event.next->op;
+        if (before == *ring)
+            return 0;
+    }
+    if (before == op) {
+        *ring = NULL;
+        return 1;
+    }
+    before->event.next = op->event.next;
+    if (*ring == op)
+        *ring = before;
+    return 1;
+}
+
+static void lane_start(struct iocp__lane *lane, struct iocp_op *op, struct iocp__queue *done)
+{
+    struct iocp_object *object = op->owner;
+    enum lane_direction direction = lane_direction(op);
+    object->pending++;
+    if (direction == LANE_NONE) {
+        lane_set_state(op, IOCP__OP_HELD);
+        lane->kernel->backend->submit(lane->kernel, op);
+    } else if (object->active[direction]) {
+        lane_set_state(op, IOCP__OP_QUEUED);
+        lane_enqueue(&object->queue[direction], op);
+    } else {
+        object->active[direction] = op;
+        lane_begin(lane, op, done);
+    }
+}
+
+static void lane_end(struct iocp__lane *lane, struct iocp_op *op)
+{
+    struct iocp_object *object = op->owner;
+    enum lane_direction direction = lane_direction(op);
+    int held = direction == LANE_NONE ||
+               (object->active[direction] == op && op->kind != IOCP_OP_DISCONNECT);
+    if (held)
+        lane->kernel->backend->cancel(lane->kernel, op);
+}
+
+static void lane_cancel(struct iocp__lane *lane, struct iocp_op *op, struct iocp__queue *done)
+{
+    enum lane_direction direction = lane_direction(op);
+    if (direction != LANE_NONE && lane_unqueue(&op->owner->queue[direction], op))
+        iocp__op_done(done, op, IOCP_ECANCELED, 0);
+    else
+        lane_end(lane, op);
+}
+
+/* ---- The holder: objects that come and go. */
+
+static void lane_link(struct iocp__lane *lane, struct iocp_object *object)
+{
+    object->lane_back = NULL;
+    object->lane_next = lane->first_object;
+    if (lane->first_object)
+        lane->first_object->lane_back = object;
+    lane->first_object = object;
+}
+
+static void lane_unlink(struct iocp__lane *lane, struct iocp_object *object)
+{
+    if (object->lane_back)
+        object->lane_back->lane_next = object->lane_next;
+    else
+        lane->first_object = object->lane_next;
+    if (object->lane_next)
+        object->lane_next->lane_back = object->lane_back;
+}
+
+static void lane_forget(struct iocp__lane *lane, struct iocp_object *object)
+{
+    iocp__debug(object->pending == 0 && object->attached);
+    lane->kernel->backend->detach(lane->kernel, object);
+    lane_unlink(lane, object);
+    object->attached = 0;
+    iocp_handle handle = object->handle;
+    iocp__lock_acquire(&lane->lock);
+    object->handle = IOCP_HANDLE_INVALID;
+    /* Relaxed: under the lock; atomic for readers without it. */
+    iocp__store_relaxed(&object->state, object->state | IOCP__OBJECT_CLOSED);
+    iocp__lock_release(&lane->lock);
+    iocp__handle_close(handle);
+    /* Relaxed: a count for choosing lanes. */
+    iocp__sub_relaxed(&lane->objects, 1);
+    object->change_next = lane->released;
+    lane->released = object;
+}
+
+static void lane_close_object(struct iocp__lane *lane, struct iocp_object *object,
+                              struct iocp__queue *done)
+{
+    for (int direction = 0; direction < LANE_NONE; direction++) {
+        struct iocp_op *op;
+        while ((op = lane_dequeue(&object->queue[direction])))
+            iocp__op_done(done, op, IOCP_ECANCELED, 0);
+        op = object->active[direction];
+        if (op)
+            lane_end(lane, op);
+    }
+    if (object->pending == 0)
+        lane_forget(lane, object);
+}
+
+static void lane_change(struct iocp__lane *lane, struct iocp_object *object, uint32_t state,
+                        struct iocp__queue *done)
+{
+    if (!object->attached) {
+        object->attached = 1;
+        lane_link(lane, object);
+        lane->kernel->backend->attach(lane->kernel, object);
+    }
+    if (state & IOCP__OBJECT_CLOSING)
+        lane_close_object(lane, object, done);
+}
+
+/* ---- The holder: one round. */
+
+struct lane_orders {
+    struct iocp__queue inbox;
+    struct iocp_op *cancels;
+    struct iocp_object *changes;
+};
+
+/* Takes what other threads left. Returns 0 when there is nothing; then, with `sleep`, the holder is
+ * marked as sleeping. */
+static int lane_orders(struct iocp__lane *lane, struct lane_orders *orders, int sleep)
+{
+    iocp__queue_init(&orders->inbox);
+    iocp__lock_acquire(&lane->lock);
+    iocp__queue_join(&orders->inbox, &lane->inbox);
+    orders->cancels = lane->cancels;
+    lane->cancels = NULL;
+    orders->changes = lane->changes;
+    lane->changes = NULL;
+    int any = orders->inbox.first || orders->cancels || orders->changes;
+    lane->sleeping = !any && sleep;
+    iocp__lock_release(&lane->lock);
+    return any;
+}
+
+/* Attaches before ops begin and closes after, so that an op submitted before its object was closed
+ * is answered by the close. */
+static void lane_obey(struct iocp__lane *lane, struct lane_orders *orders, struct iocp__queue *done)
+{
+    for (struct iocp_object *object = orders->changes; object; object = object->change_next)
+        lane_change(lane, object, 0, done);
+    struct iocp_event *event;
+    while ((event = iocp__queue_pop(&orders->inbox)))
+        lane_start(lane, event->op, done);
+    while (orders->cancels) {
+        struct iocp_op *op = orders->cancels;
+        orders->cancels = op->cancel_next;
+        op->cancel_next = NULL;
+        lane_cancel(lane, op, done);
+    }
+    while (orders->changes) {
+        struct iocp_object *object = orders->changes;
+        /* The link is ours until LISTED is gone: a close that comes now only sets its flag. */
+        orders->changes = object->change_next;
+        iocp__lock_acquire(&lane->lock);
+        uint32_t state = object->state & ~(uint32_t)IOCP__OBJECT_LISTED;
+        iocp__store_relaxed(&object->state, state);
+        iocp__lock_release(&lane->lock);
+        lane_change(lane, object, state, done);
+    }
+}
+
+/* The answer of an op: its place goes to the next one. */
+static void lane_finish(struct iocp__lane *lane, struct iocp_op *op, struct iocp__queue *done)
+{
+    struct iocp_object *object = op->owner;
+    enum lane_direction direction = lane_direction(op);
+    object->pending--;
+    if (direction != LANE_NONE && object->active[direction] == op) {
+        struct iocp_op *next = lane_dequeue(&object->queue[direction]);
+        object->active[direction] = next;
+        if (next)
+            lane_begin(lane, next, done);
+    }
+    uint32_t state = iocp__load_relaxed(&object->state);
+    if (object->pending == 0 && (state & IOCP__OBJECT_CLOSING) && object->attached &&
+        !(state & IOCP__OBJECT_LISTED))
+        lane_forget(lane, object);
+}
+
+static void lane_forget_cancel(struct iocp__lane *lane, struct iocp_op *op)
+{
+    struct iocp_op **at = &lane->cancels;
+    while (*at && *at != op)
+        at = &(*at)->cancel_next;
+    if (*at)
+        *at = op->cancel_next;
+    op->cancel_next = NULL;
+}
+
+/* Makes packets of what finished. From here on other threads may have them. */
+static void lane_publish(struct iocp__lane *lane, struct iocp__queue *finished)
+{
+    iocp__lock_acquire(&lane->lock);
+    lane->sleeping = 0;
+    for (struct iocp_event *event = finished->first; event; event = event->next) {
+        if (event->flags & IOCP_PACKET_MORE)
+            continue;
+        if (event->op->flags & IOCP__OP_CANCELED)
+            lane_forget_cancel(lane, event->op);
+        lane_set_state(event->op, IOCP__OP_READY);
+    }
+    iocp__queue_join(&lane->ready, finished);
+    /* In one order with the gate's stack: see gate.c, rule W. */
+    iocp__store_seq(&lane->ready_count, lane->ready.count);
+    iocp__lock_release(&lane->lock);
+}
+
+void iocp__lane_serve(struct iocp__lane *lane, uint64_t deadline_ns)
+{
+    struct lane_orders orders;
+    struct iocp__queue done;
+    struct iocp__queue finished;
+    iocp__queue_init(&done);
+    iocp__queue_init(&finished);
+    while (lane_orders(lane, &orders, deadline_ns != 0 && !done.first && !lane->released))
+        lane_obey(lane, &orders, &done);
+    if (done.first || lane->released)
+        deadline_ns = 0;
+    lane->kernel->backend->wait(lane->kernel, deadline_ns, &done);
+    /* Relaxed: a counter. */
+    iocp__add_relaxed(&lane->waits, 1);
+    struct iocp_event *event;
+    while ((event = iocp__queue_pop(&done))) {
+        /* A stream's packet holds a reference of its own: its last one may be handled first. */
+        if (event->flags & IOCP_PACKET_MORE)
+            iocp_object_ref(event->op->owner);
+        else
+            lane_finish(lane, event->op, &done);
+        iocp__queue_push(&finished, event);
+    }
+    lane_publish(lane, &finished);
+}
+
+void iocp__lane_release_closed(struct iocp__lane *lane)
+{
+    struct iocp_object *object = lane->released;
+    lane->released = NULL;
+    while (object) {
+        struct iocp_object *next = object->change_next;
+        object->change_next = NULL;
+        iocp_object_unref(object);
+        object = next;
+    }
+}
+
+/* ---- Any thread. */
+
+static int lane_ring(struct iocp__lane *lane)
+{
+    int ring = (int)lane->sleeping;
+    lane->sleeping = 0;
+    return ring;
+}
+
+int iocp__lane_submit(struct iocp__lane *lane, struct iocp_object *object, struct iocp_op *op)
+{
+    iocp__lock_acquire(&lane->lock);
+    lane->submits++;
+    if (object->state & IOCP__OBJECT_CLOSING) {
+        iocp__lock_release(&lane->lock);
+        return IOCP_ECLOSED;
+    }
+    lane_set_state(op, IOCP__OP_SENT);
+    iocp__queue_push(&lane->inbox, &op->event);
+    int ring = lane_ring(lane);
+    iocp__lock_release(&lane->lock);
+    return ring;
+}
+
+int iocp__lane_cancel(struct iocp__lane *lane, struct iocp_op *op)
+{
+    iocp__lock_acquire(&lane->lock);
+    uint8_t state = iocp__load_relaxed(&op->state);
+    int pending = state == IOCP__OP_SENT || state == IOCP__OP_QUEUED || state == IOCP__OP_HELD;
+    int ring = IOCP_ENOTFOUND;
+    if (pending) {
+        ring = 0;
+        lane->cancel_count++;
+        if (!(op->flags & IOCP__OP_CANCELED)) {
+            iocp__store_relaxed(&op->flags, (uint8_t)(op->flags | IOCP__OP_CANCELED));
+            op->cancel_next = lane->cancels;
+            lane->cancels = op;
+            ring = lane_ring(lane);
+        }
+    }
+    iocp__lock_release(&lane->lock);
+    return ring;
+}
+
+/* The lock is held. */
+static int lane_list_change(struct iocp__lane *lane, struct iocp_object *object, uint32_t state)
+{
+    if (!(state & IOCP__OBJECT_LISTED)) {
+        object->change_next = lane->changes;
+        lane->changes = object;
+    }
+    iocp__store_relaxed(&object->state, state | IOCP__OBJECT_LISTED);
+    return lane_ring(lane);
+}
+
+int iocp__lane_attach(struct iocp__lane *lane, struct iocp_object *object)
+{
+    iocp__lock_acquire(&lane->lock);
+    int ring = lane_list_change(lane, object, object->state);
+    iocp__lock_release(&lane->lock);
+    return ring;
+}
+
+int iocp__lane_close(struct iocp__lane *lane, struct iocp_object *object)
+{
+    int ring = 0;
+    iocp__lock_acquire(&lane->lock);
+    if (!(object->state & IOCP__OBJECT_CLOSING))
+        ring = lane_list_change(lane, object, object->state | IOCP__OBJECT_CLOSING);
+    iocp__lock_release(&lane->lock);
+    return ring;
+}
+
+void iocp__lane_close_all(struct iocp__lane *lane)
+{
+    for (struct iocp_object *object = lane->first_object; object; object = object->lane_next)
+        iocp__lane_close(lane, object);
+}
+
+int iocp__lane_has_orders(struct iocp__lane *lane)
+{
+    iocp__lock_acquire(&lane->lock);
+    int any = lane->inbox.first || lane->cancels || lane->changes;
+    iocp__lock_release(&lane->lock);
+    return any;
+}
+
+void iocp__lane_push(struct iocp__lane *lane, struct iocp__queue *events)
+{
+    iocp__lock_acquire(&lane->lock);
+    iocp__queue_join(&lane->ready, events);
+    /* As in lane_publish. */
+    iocp__store_seq(&lane->ready_count, lane->ready.count);
+    iocp__lock_release(&lane->lock);
+}
+
+struct iocp_event *iocp__lane_take(struct iocp__lane *lane)
+{
+    /* Relaxed: a look; who must not miss a packet looks again after joining the gate's stack. */
+    if (iocp__load_relaxed(&lane->ready_count) == 0)
+        return NULL;
+    iocp__lock_acquire(&lane->lock);
+    struct iocp_event *event = iocp__queue_pop(&lane->ready);
+    if (event) {
+        lane->packets++;
+        iocp__store_relaxed(&lane->ready_count, lane->ready.count);
+    }
+    iocp__lock_release(&lane->lock);
+    return event;
+}

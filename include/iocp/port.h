@@ -109,8 +109,9 @@ IOCP_API const char *iocp_port_backend(const struct iocp_port *port);
 IOCP_API const char *iocp_port_backend_reason(const struct iocp_port *port);
 IOCP_API uint32_t iocp_port_concurrency(const struct iocp_port *port);
 
-/* Tries a backend out: makes it, runs what the library needs, and takes it down again. Returns 0 or
- * IOCP_ENOTSUP with the reason, cut to `size` bytes, in `text` (may be NULL). */
+/* Tries a backend out: makes it, runs what the library needs, and takes it down again. Returns 0;
+ * or IOCP_ENOTSUP, or IOCP_ENOMEM or IOCP_EMFILE when for want of these it could not be tried, with
+ * the reason, cut to `size` bytes, in `text` (may be NULL). */
 IOCP_API int iocp_backend_probe(enum iocp_backend backend, char *text, size_t size);
 
 /* The time that deadlines are counted in: monotonic, in nanoseconds. */

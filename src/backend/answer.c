@@ -60,3 +60,9 @@ void iocp__op_failed(struct iocp__queue *done, struct iocp_op *op, int32_t os_er
     iocp__assert(os_error != 0); /* it would be a success */
     iocp__op_done(done, op, iocp_error_from_os(os_error), os_error);
 }
+
+int iocp__probe_error(int os_error)
+{
+    int error = iocp_error_from_os(os_error);
+    return error == IOCP_ENOMEM || error == IOCP_EMFILE ? error : IOCP_ENOTSUP;
+}

@@ -49,7 +49,8 @@ struct iocp__backend {
     uint32_t kind; /* enum iocp_backend */
     uint32_t caps;
 
-    /* Tries all that the library needs. 0, or IOCP_ENOTSUP with one line in `text`. */
+    /* Tries all that the library needs. 0, or with one line in `text` IOCP_ENOTSUP, or IOCP_ENOMEM
+     * or IOCP_EMFILE: for want of these it could not be tried. */
     int (*probe)(char *text, size_t size);
 
     /* Makes a lane; `pool` is borrowed, outlives it and holds at most `buffer_count` buffers.
@@ -101,6 +102,9 @@ void iocp__stream_accepted(struct iocp__queue *done, struct iocp_op *op, iocp_ha
  * is &event->op->event (the op need not be there any more to compare), else a buffer's when
  * event->buffer is set, else its own. The handle in it is not looked at. */
 void iocp__event_free(struct iocp_event *event);
+
+/* What a probe returns that failed with this code of the system. */
+int iocp__probe_error(int os_error);
 
 /* The answer of an op, or the last one of a stream. `result` below 0 is an iocp_error. It sets the
  * flags to 0: a backend that has one to add (TRUNCATED) puts it in op->event.flags afterwards. */

@@ -420,7 +420,7 @@ static int epoll_probe(char *text, size_t size)
     if (text && size)
         snprintf(text, size, "epoll does not work here: %s",
                  iocp_error_text(iocp_error_from_os(os_error)));
-    return IOCP_ENOTSUP;
+    return iocp__probe_error(os_error);
 }
 
 const struct iocp__backend iocp__backend_epoll = {

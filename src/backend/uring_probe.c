@@ -54,7 +54,7 @@ static int probe_setup_failed(int os_error, char *text, size_t size)
                                : " (seccomp or another security module)";
     }
     snprintf(text, size, "io_uring_setup: %s%s", strerror(os_error), hint);
-    return IOCP_ENOTSUP;
+    return iocp__probe_error(os_error);
 }
 
 /* The three system calls, and what the kernel says of itself. */
@@ -115,11 +115,9 @@ static int probe_stream(struct iocp__kernel *kernel, struct iocp_op *op, char *t
         return 0;
     if (event && event->os_error == EINVAL)
         return probe_too_old(text, size);
-    if (event)
-        snprintf(text, size, "io_uring multishot receive: %s", iocp_error_text(event->result));
-    else
-        snprintf(text, size, "io_uring multishot receive: no answer");
-    return IOCP_ENOTSUP;
+    snprintf(text, size, "io_uring multishot receive: %s",
+             event ? iocp_error_text(event->result) : "no answer");
+    return event ? iocp__probe_error(event->os_error) : IOCP_ENOTSUP;
 }
 
 static int probe_lane(struct iocp_pool *pool, const int *pair, char *text, size_t size)
@@ -134,7 +132,7 @@ static int probe_lane(struct iocp_pool *pool, const int *pair, char *text, size_
         if (error == IOCP_ENOTSUP)
             return probe_too_old(text, size);
         snprintf(text, size, "io_uring with provided buffers: %s", iocp_error_text(error));
-        return IOCP_ENOTSUP;
+        return error;
     }
     memset(&object, 0, sizeof(object));
     object.handle = pair[0];
@@ -158,11 +156,15 @@ int iocp__uring_probe(char *text, size_t size)
     if (error < 0)
         return error;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0 ||
-        write(pair[1], "x", 1) != 1 || iocp_pool_create(64, PROBE_BUFFERS, &pool) < 0) {
+        write(pair[1], "x", 1) != 1) {
         snprintf(text, size, "io_uring could not be tried: %s", strerror(errno));
-        error = IOCP_ENOTSUP;
+        error = iocp__probe_error(errno);
     } else {
-        error = probe_lane(pool, pair, text, size);
+        error = iocp_pool_create(64, PROBE_BUFFERS, &pool);
+        if (error < 0)
+            snprintf(text, size, "io_uring could not be tried: %s", iocp_error_text(error));
+        else
+            error = probe_lane(pool, pair, text, size);
     }
     iocp_pool_unref(pool);
     if (pair[0] >= 0) {

@@ -47,10 +47,12 @@ static int choose_best(const struct iocp__backend **out_backend, char *reason, s
     char text[160];
     for (size_t i = 0; i < CHOOSE_COUNT; i++) {
         text[0] = 0;
-        if (choose_backends[i]->probe(text, sizeof(text)) == 0) {
+        int error = choose_backends[i]->probe(text, sizeof(text));
+        if (error == 0)
             *out_backend = choose_backends[i];
-            return 0;
-        }
+        /* A shortage of the moment is no reason to live with a lesser backend for ever. */
+        if (error != IOCP_ENOTSUP)
+            return error;
         if (i == 0)
             snprintf(reason, size, "%s", text);
     }

@@ -382,7 +382,8 @@ uint64_t iocp__gate_sleep(struct iocp_port *port, struct iocp__worker *worker, u
     struct iocp__gate *gate = &port->gate;
     iocp__lock_acquire(&gate->lock);
     gate_drop_ticket(gate, worker);
-    if (!gate->duty) {
+    worker->on_duty = !gate->duty;
+    if (worker->on_duty) {
         gate->duty = worker;
         uint64_t first = iocp__timers_first(&port->timers);
         if (first < deadline_ns)

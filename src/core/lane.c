@@ -11,13 +11,14 @@
  *
  * An op: SENT [lane_submit] → QUEUED [lane_start] → HELD [lane_begin] → READY [lane_publish]
  *        SENT → HELD [lane_start]     QUEUED → READY [canceled]
- * An object: REGISTERED [port] → attached [lane_change] → CLOSING [lane_close] → CLOSED
- * [lane_forget] */
+ * An object: REGISTERED [port] → attached [lane_sort_changes] → CLOSING [lane_close]
+ *            → CLOSED [lane_forget] */
 #include "core/lane.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "core/object.h"
 #include "core/op.h"
 
 #include <string.h>
@@ -239,49 +240,59 @@ static void lane_close_object(struct iocp__lane *lane, struct iocp_object *objec
         lane_forget(lane, object);
 }
 
-static void lane_change(struct iocp__lane *lane, struct iocp_object *object, uint32_t state,
-                        struct iocp__queue *done)
-{
-    if (!object->attached) {
-        object->attached = 1;
-        lane_link(lane, object);
-        lane->kernel->backend->attach(lane->kernel, object);
-    }
-    if (state & IOCP__OBJECT_CLOSING)
-        lane_close_object(lane, object, done);
-}
-
 /* ---- The holder: one round. */
 
 struct lane_orders {
     struct iocp__queue inbox;
     struct iocp_op *cancels;
-    struct iocp_object *changes;
+    struct iocp_object *closes; /* by change_next */
+    uint32_t fresh;             /* objects that were put in front of the lane's list */
 };
+
+/* Sorts the changes into new objects and closes. Under the lock, together with the inbox: a close comes
+ * after all ops that were submitted before it. */
+static void lane_sort_changes(struct iocp__lane *lane, struct lane_orders *orders)
+{
+    while (lane->changes) {
+        struct iocp_object *object = lane->changes;
+        lane->changes = object->change_next;
+        if (!object->attached) {
+            object->attached = 1;
+            lane_link(lane, object);
+            orders->fresh++;
+        }
+        /* It cannot be listed again: it closes once. */
+        if (object->state & IOCP__OBJECT_CLOSING) {
+            object->change_next = orders->closes;
+            orders->closes = object;
+        }
+        iocp__store_relaxed(&object->state, object->state & ~(uint32_t)IOCP__OBJECT_LISTED);
+    }
+}
 
 /* Takes what other threads left. Returns 0 when there is nothing; then, with `sleep`, the holder is
  * marked as sleeping. */
 static int lane_orders(struct iocp__lane *lane, struct lane_orders *orders, int sleep)
 {
     iocp__queue_init(&orders->inbox);
+    orders->closes = NULL;
+    orders->fresh = 0;
     iocp__lock_acquire(&lane->lock);
     iocp__queue_join(&orders->inbox, &lane->inbox);
     orders->cancels = lane->cancels;
     lane->cancels = NULL;
-    orders->changes = lane->changes;
-    lane->changes = NULL;
-    int any = orders->inbox.first || orders->cancels || orders->changes;
+    lane_sort_changes(lane, orders);
+    int any = orders->inbox.first || orders->cancels || orders->closes || orders->fresh;
     lane->sleeping = !any && sleep;
     iocp__lock_release(&lane->lock);
     return any;
 }
 
-/* Attaches before ops begin and closes after, so that an op submitted before its object was closed
- * is answered by the close. */
 static void lane_obey(struct iocp__lane *lane, struct lane_orders *orders, struct iocp__queue *done)
 {
-    for (struct iocp_object *object = orders->changes; object; object = object->change_next)
-        lane_change(lane, object, 0, done);
+    struct iocp_object *object = lane->first_object;
+    for (; orders->fresh; orders->fresh--, object = object->lane_next)
+        lane->kernel->backend->attach(lane->kernel, object);
     struct iocp_event *event;
     while ((event = iocp__queue_pop(&orders->inbox)))
         lane_start(lane, event->op, done);
@@ -291,15 +302,10 @@ static void lane_obey(struct iocp__lane *lane, struct lane_orders *orders, struc
         op->cancel_next = NULL;
         lane_cancel(lane, op, done);
     }
-    while (orders->changes) {
-        struct iocp_object *object = orders->changes;
-        /* The link is ours until LISTED is gone: a close that comes now only sets its flag. */
-        orders->changes = object->change_next;
-        iocp__lock_acquire(&lane->lock);
-        uint32_t state = object->state & ~(uint32_t)IOCP__OBJECT_LISTED;
-        iocp__store_relaxed(&object->state, state);
-        iocp__lock_release(&lane->lock);
-        lane_change(lane, object, state, done);
+    while (orders->closes) {
+        object = orders->closes;
+        orders->closes = object->change_next;
+        lane_close_object(lane, object, done);
     }
 }
 
@@ -483,17 +489,26 @@ void iocp__lane_push(struct iocp__lane *lane, struct iocp__queue *events)
     iocp__lock_release(&lane->lock);
 }
 
-struct iocp_event *iocp__lane_take(struct iocp__lane *lane)
+/* Not 0 when the packet is the caller's to handle. */
+static int lane_enter_serial(struct iocp_event *event)
+{
+    struct iocp_object *object = event->op->owner;
+    return !object || !object->object_class->serial || iocp__object_serial_enter(object, event);
+}
+
+struct iocp_event *iocp__lane_take(struct iocp__lane *lane, int serial)
 {
     /* Relaxed: a look; who must not miss a packet looks again after joining the gate's stack. */
     if (iocp__load_relaxed(&lane->ready_count) == 0)
         return NULL;
     iocp__lock_acquire(&lane->lock);
-    struct iocp_event *event = iocp__queue_pop(&lane->ready);
-    if (event) {
-        lane->packets++;
-        iocp__store_relaxed(&lane->ready_count, lane->ready.count);
-    }
+    struct iocp_event *event;
+    do {
+        event = iocp__queue_pop(&lane->ready);
+        lane->packets += event != NULL;
+    } while (event && serial && !lane_enter_serial(event));
+    /* Relaxed: fewer packets than shown cost a look. */
+    iocp__store_relaxed(&lane->ready_count, lane->ready.count);
     iocp__lock_release(&lane->lock);
     return event;
 }

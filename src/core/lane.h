@@ -36,8 +36,13 @@ void iocp__lane_close_all(struct iocp__lane *lane);
 /* Not 0 when something waits for the holder. */
 int iocp__lane_has_orders(struct iocp__lane *lane);
 
-/* Adds packets of the port's own making (posts, timers, refusals), or takes the oldest one. */
+/* Adds packets of the port's own making (posts, timers, refusals). */
 void iocp__lane_push(struct iocp__lane *lane, struct iocp__queue *events);
-struct iocp_event *iocp__lane_take(struct iocp__lane *lane);
+
+/* Takes the oldest packet, NULL when there is none. With `serial` a packet of a serial object comes
+ * with the right to handle it (object.h), and packets of objects that another worker handles go to
+ * that
+ * worker: in the order of the queue, which is why this happens under the lane's lock. */
+struct iocp_event *iocp__lane_take(struct iocp__lane *lane, int serial);
 
 #endif

@@ -10,8 +10,8 @@
  * under the lock of the lane (timers: of the timers), which is what cancel relies on.
  *
  * idle → prepared [iocp_op_recv and the other preparing functions]
- * prepared → sent [iocp_port_submit] → queued, held → ready → idle [iocp__packet_make: when its last
- * packet is taken] */
+ * prepared → sent [iocp_port_submit] → queued, held → ready → idle [iocp__packet_make: when its
+ * last packet is taken] */
 enum iocp__op_state {
     IOCP__OP_IDLE = 0, /* the user's */
     IOCP__OP_PREPARED, /* the user's, with a kind and arguments */

@@ -72,8 +72,8 @@ static void packet_run(struct iocp_event *event)
     iocp_object_unref(object);
 }
 
-/* Runs the handler of an event, and of those that came for the same serial object meanwhile.
- * Returns how many ran. */
+/* Runs the handler of an event that the worker may handle, and of those that came for the same
+ * serial object meanwhile. Returns how many ran. */
 static int packet_handle(struct iocp__worker *worker, struct iocp_event *event)
 {
     struct iocp_object *object = event->op->owner;
@@ -81,8 +81,6 @@ static int packet_handle(struct iocp__worker *worker, struct iocp_event *event)
         packet_run(event);
         return 1;
     }
-    if (!iocp__object_serial_enter(object, event))
-        return 0;
     /* The reference of the event may be the last one. */
     iocp_object_ref(object);
     int count = 0;
@@ -104,16 +102,23 @@ static int packet_handle(struct iocp__worker *worker, struct iocp_event *event)
 
 /* ---- The next packet. */
 
-/* From a lane, or the shared one. Needs a ticket. */
-static struct iocp_event *packet_take(struct iocp_port *port, struct iocp__lane *lane)
+/* What a thread waits for. */
+struct packet_wait {
+    uint64_t deadline_ns;
+    uint64_t epoch; /* a wake after this one ends the wait */
+    int serial;     /* the packets are handled here, not handed out */
+};
+
+/* From a lane, or the shared one. Needs a ticket. `serial`: to be handled here, see lane.h. */
+static struct iocp_event *packet_take(struct iocp_port *port, struct iocp__lane *lane, int serial)
 {
-    struct iocp_event *event = lane ? iocp__lane_take(lane) : NULL;
+    struct iocp_event *event = lane ? iocp__lane_take(lane, serial) : NULL;
     if (!event)
-        event = iocp__lane_take(port->lanes[0]);
+        event = iocp__lane_take(port->lanes[0], serial);
     return event;
 }
 
-static struct iocp_event *packet_steal(struct iocp_port *port)
+static struct iocp_event *packet_steal(struct iocp_port *port, int serial)
 {
     /* Acquire: a lane's contents are seen with its number. */
     uint32_t count = iocp__load_acquire(&port->lane_count);
@@ -122,7 +127,7 @@ static struct iocp_event *packet_steal(struct iocp_port *port)
         struct iocp__lane *lane = port->lanes[i];
         /* Relaxed: a packet may be taken by anybody; this only decides whether it should. */
         if (!iocp__load_relaxed(&lane->holder) || iocp__load_relaxed(&lane->hot))
-            event = iocp__lane_take(lane);
+            event = iocp__lane_take(lane, serial);
     }
     return event;
 }
@@ -159,13 +164,14 @@ static void packet_expire_timers(struct iocp_port *port)
         iocp__gate_work(port);
 }
 
-static struct iocp_event *packet_find(struct iocp_port *port, struct iocp__worker *worker)
+static struct iocp_event *packet_find(struct iocp_port *port, struct iocp__worker *worker,
+                                      int serial)
 {
     packet_expire_timers(port);
     if (!packet_ready(port, worker) || !iocp__gate_ticket(port, worker))
         return NULL;
-    struct iocp_event *event = packet_take(port, worker->lane);
-    return event ? event : packet_steal(port);
+    struct iocp_event *event = packet_take(port, worker->lane, serial);
+    return event ? event : packet_steal(port, serial);
 }
 
 /* Several packets came at once: marks the lane hot and wakes somebody, if they take long. */
@@ -201,8 +207,8 @@ static int packet_interrupted(struct iocp_port *port, uint64_t epoch)
 }
 
 /* Joins the stack and sleeps, unless something has come up meanwhile. */
-static void packet_sleep(struct iocp_port *port, struct iocp__worker *worker, uint64_t deadline_ns,
-                         uint64_t epoch)
+static void packet_sleep(struct iocp_port *port, struct iocp__worker *worker,
+                         const struct packet_wait *wait)
 {
     /* Relaxed: a hint; is_needed looks again. */
     if (worker->lane && iocp__load_relaxed(&port->free_lanes))
@@ -212,12 +218,12 @@ static void packet_sleep(struct iocp_port *port, struct iocp__worker *worker, ui
      * the ticket. */
     if (worker->lane && iocp__load_relaxed(&worker->lane->ready_count))
         iocp__store_seq(&worker->lane->hot, 1);
-    uint64_t until = iocp__gate_sleep(port, worker, deadline_ns);
+    uint64_t until = iocp__gate_sleep(port, worker, wait->deadline_ns);
     /* Relaxed: gate.running is a hint here: without a ticket to be had, whoever gives one back
      * looks for packets and wakes. */
     int stay =
-        packet_interrupted(port, epoch) == 0 && !iocp__gate_is_needed(port, worker) &&
-        iocp__timers_first(&port->timers) >= until &&
+        packet_interrupted(port, wait->epoch) == 0 && !iocp__gate_is_needed(port, worker) &&
+        !(worker->on_duty && iocp__timers_first(&port->timers) < until) &&
         !(packet_ready(port, worker) && iocp__load_seq(&port->gate.running) < port->gate.limit);
     if (!stay)
         until = 0;
@@ -238,22 +244,26 @@ static void packet_sleep(struct iocp_port *port, struct iocp__worker *worker, ui
 }
 
 /* 1 with the next packet, the worker being out with it; or an error, the worker having left. */
-static int packet_next(struct iocp_port *port, struct iocp__worker *worker, uint64_t deadline_ns,
-                       uint64_t epoch, struct iocp_event **out_event)
+static int packet_next(struct iocp_port *port, struct iocp__worker *worker,
+                       const struct packet_wait *wait, struct iocp_event **out_event)
 {
+    uint64_t deadline_ns = wait->deadline_ns;
     int looked = 0;
     int error = 0;
     iocp__gate_enter(port, worker);
     if (worker->lane && worker->unserved >= PACKET_UNSERVED_MAX)
         packet_poll(port, worker);
     for (;;) {
-        struct iocp_event *event = packet_find(port, worker);
+        error = IOCP_ECLOSED;
+        if (iocp__load_seq(&port->closed))
+            break;
+        struct iocp_event *event = packet_find(port, worker, wait->serial);
         if (event) {
             iocp__gate_exit(port, worker);
             *out_event = event;
             return 1;
         }
-        error = packet_interrupted(port, epoch);
+        error = packet_interrupted(port, wait->epoch);
         if (error < 0)
             break;
         error = IOCP_ETIMEDOUT;
@@ -268,7 +278,7 @@ static int packet_next(struct iocp_port *port, struct iocp__worker *worker, uint
         if (has_lane && (worker->eager || deadline_ns == 0))
             packet_poll(port, worker);
         else if (deadline_ns)
-            packet_sleep(port, worker, deadline_ns, epoch);
+            packet_sleep(port, worker, wait);
     }
     iocp__gate_leave(port, worker);
     return error;
@@ -296,13 +306,14 @@ int iocp_port_wait(struct iocp_port *port, struct iocp_packet *packets, uint32_t
         return error;
     if (worker->dispatching)
         return IOCP_EBUSY;
-    error = packet_next(port, worker, packet_deadline(timeout_ns), iocp__port_epoch(port), &event);
+    struct packet_wait wait = {packet_deadline(timeout_ns), iocp__port_epoch(port), 0};
+    error = packet_next(port, worker, &wait, &event);
     if (error < 0)
         return error;
     uint32_t taken = 0;
     do
         iocp__packet_make(event, &packets[taken++]);
-    while (taken < count && (event = packet_take(port, worker->home)));
+    while (taken < count && (event = packet_take(port, worker->home, 0)));
     worker->unserved += taken;
     return (int)taken;
 }
@@ -333,7 +344,8 @@ int iocp__port_dispatch_since(struct iocp_port *port, uint64_t timeout_ns, uint6
         return error;
     if (worker->dispatching)
         return IOCP_EBUSY;
-    error = packet_next(port, worker, packet_deadline(timeout_ns), epoch, &event);
+    struct packet_wait wait = {packet_deadline(timeout_ns), epoch, 1};
+    error = packet_next(port, worker, &wait, &event);
     if (error < 0)
         return error;
     worker->dispatching = 1;
@@ -345,7 +357,7 @@ int iocp__port_dispatch_since(struct iocp_port *port, uint64_t timeout_ns, uint6
         iocp__store_relaxed(&worker->sequence, worker->sequence + 1);
         /* Relaxed: SEIZED is acted upon in enter, under the gate's lock. */
     } while (count < IOCP__DISPATCH_MAX && iocp__load_relaxed(&worker->phase) == IOCP__PHASE_BUSY &&
-             (event = packet_take(port, worker->home)));
+             (event = packet_take(port, worker->home, 1)));
     worker->dispatching = 0;
     worker->unserved += (uint32_t)count;
     packet_end_batch(port, worker, began_ns, count);

@@ -107,7 +107,7 @@ static void port_drop_ready(struct iocp_port *port)
 {
     struct iocp_event *event;
     for (uint32_t i = 0; i < port->lane_count; i++) {
-        while ((event = iocp__lane_take(port->lanes[i]))) {
+        while ((event = iocp__lane_take(port->lanes[i], 0))) {
             struct iocp_packet packet;
             iocp__packet_make(event, &packet);
             uint8_t kind = packet.op->kind;
@@ -416,6 +416,10 @@ void iocp_port_stats(struct iocp_port *port, struct iocp_port_stats *out_stats)
     /* Relaxed: counters. */
     stats.posts = iocp__load_relaxed(&port->posts);
     stats.submits += stats.posts;
+    iocp__lock_acquire(&port->timers.lock);
+    stats.submits += port->timers.added;
+    stats.cancels += port->timers.removed;
+    iocp__lock_release(&port->timers.lock);
     stats.resubmits = iocp__load_relaxed(&port->resubmits);
     stats.starved = iocp__load_relaxed(&port->starved);
     *out_stats = stats;

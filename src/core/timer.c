@@ -84,6 +84,7 @@ int iocp__timers_add(struct iocp__timers *timers, struct iocp_op *op)
     op->u.timer.back = NULL;
     timers->root = timer_meld(timers->root, op);
     int is_first = timers->root == op;
+    timers->added++;
     /* Relaxed: the lock orders it; atomic because iocp_op_pending reads without it. */
     iocp__store_relaxed(&op->state, IOCP__OP_QUEUED);
     timer_publish(timers);
@@ -115,8 +116,10 @@ int iocp__timers_remove(struct iocp__timers *timers, struct iocp_op *op)
 {
     iocp__lock_acquire(&timers->lock);
     int found = iocp__load_relaxed(&op->state) == IOCP__OP_QUEUED;
-    if (found)
+    if (found) {
         timer_cut(timers, op);
+        timers->removed++;
+    }
     iocp__lock_release(&timers->lock);
     return found ? 0 : IOCP_ENOTFOUND;
 }

@@ -79,6 +79,7 @@ struct iocp__worker {
     uint32_t ticket;         /* gate's lock when SEIZED, else the thread's */
     uint32_t dispatching;    /* the thread is in dispatch */
     uint32_t eager;          /* the last look into the kernel found something at once */
+    uint32_t on_duty;        /* it was given the duty with its last sleep */
     uint32_t owes;           /* some lane's bell was put off */
     uint32_t unserved;       /* packets taken since the last look into the kernel */
     uint32_t handler_ns;     /* what a packet takes, smoothed */
@@ -123,6 +124,8 @@ struct iocp__gate {
 struct iocp__timers {
     struct iocp__lock lock;
     struct iocp_op *root;
+    uint64_t added;
+    uint64_t removed;
     uint64_t first_ns; /* atomic: deadline of the root, UINT64_MAX when empty */
 };
 

@@ -127,7 +127,8 @@ IOCP_API void iocp_op_recv_slices(struct iocp_op *op, struct iocp_slice *slices,
 
 /* Receives again and again into buffers of the port until canceled or failed. Each packet has
  * `buffer` and `data`; an idle one holds no buffer. The last packet has an error (IOCP_EEOF at the
- * end of the stream). */
+ * end of the stream). When several workers handle packets of an object that is not serial, the last
+ * one may overtake earlier ones: the op has to live, unprepared, until those are handled too. */
 IOCP_API void iocp_op_recv_stream(struct iocp_op *op);
 
 /* Sends all of it: the answer is the whole size, or an error. */
@@ -169,7 +170,8 @@ enum iocp_poll_event {
  * that other code reads. Errors: IOCP_ENOTSUP where a backend has none (regular files). */
 IOCP_API void iocp_op_poll(struct iocp_op *op, uint32_t events);
 
-/* Ends with 0 after `timeout_ns`, never earlier, or with IOCP_ECANCELED. */
+/* Ends with 0 after `timeout_ns`, never earlier, or with IOCP_ECANCELED. Timers end in the order of
+ * their deadlines; those of one deadline in any. */
 IOCP_API void iocp_op_timer(struct iocp_op *op, uint64_t timeout_ns, uintptr_t key);
 
 /* A packet of one's own: comes out of the port with this key and result, in the order of posting.

@@ -41,7 +41,7 @@ IOCP_API void iocp_port_config_init(struct iocp_port_config *config);
 
 /* Makes a port with one reference. `config` NULL means the defaults. Errors: IOCP_EINVAL (a value
  * out of range, an unknown IOCP_BACKEND), IOCP_ENOTSUP (the backend asked for does not work here:
- * `iocp_backend_reason` says why), IOCP_ENOMEM, IOCP_EMFILE. */
+ * `iocp_backend_probe` says why), IOCP_ENOMEM, IOCP_EMFILE. */
 IOCP_API int iocp_port_create(const struct iocp_port_config *config, struct iocp_port **out_port);
 
 IOCP_API struct iocp_port *iocp_port_ref(struct iocp_port *port);
@@ -77,16 +77,18 @@ IOCP_API int iocp_port_post(struct iocp_port *port, struct iocp_object *object, 
 /* Takes up to `count` packets, first in first out, waiting up to `timeout_ns` (0: not at all;
  * IOCP_WAIT_FOREVER) for the first. Returns their number, or IOCP_ETIMEDOUT, IOCP_ECLOSED,
  * IOCP_EWOKEN (`iocp_port_wake`), IOCP_EINVAL, IOCP_ENOMEM, IOCP_EFULL. The caller counts as
- * running until its next wait. Give each packet back with `iocp_packet_release`. */
+ * running until its next wait. An op whose last packet was taken is its owner's again; give each
+ * packet back with `iocp_packet_release`. */
 IOCP_API int iocp_port_wait(struct iocp_port *port, struct iocp_packet *packets, uint32_t count,
                             uint64_t timeout_ns);
 
-/* Gives the references of a packet back. After the last packet of an op the op is its owner's. */
+/* Gives the references of a packet back: on its object and its buffer. */
 IOCP_API void iocp_packet_release(struct iocp_packet *packet);
 
-/* Waits as above and runs the handlers of what came, up to 256 of them. Returns how many ran, or an
- * error as above. A handler may call anything but wait and dispatch of the same port
- * (IOCP_EBUSY). */
+/* Waits as above and runs the handlers of what came: about 256 at most, more when other workers
+ * hand packets of a serial object over to it meanwhile. Returns how many ran (1 or more), or an
+ * error as above. A handler may call anything but wait and dispatch of the same port (IOCP_EBUSY).
+ */
 IOCP_API int iocp_port_dispatch(struct iocp_port *port, uint64_t timeout_ns);
 
 /* Makes every thread that is in wait or dispatch now return IOCP_EWOKEN, unless it has packets. */

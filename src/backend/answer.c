@@ -66,3 +66,24 @@ int iocp__probe_error(int os_error)
     int error = iocp_error_from_os(os_error);
     return error == IOCP_ENOMEM || error == IOCP_EMFILE ? error : IOCP_ENOTSUP;
 }
+
+enum iocp__direction iocp__op_direction(const struct iocp_op *op)
+{
+    switch (op->kind) {
+    case IOCP_OP_RECV:
+    case IOCP_OP_RECV_FROM:
+    case IOCP_OP_RECV_STREAM:
+    case IOCP_OP_ACCEPT:
+    case IOCP_OP_ACCEPT_STREAM:
+        return IOCP__READ;
+    case IOCP_OP_SEND:
+    case IOCP_OP_SEND_TO:
+    case IOCP_OP_CONNECT:
+    case IOCP_OP_DISCONNECT:
+        return IOCP__WRITE;
+    case IOCP_OP_POLL:
+        return IOCP__POLL;
+    default:
+        return IOCP__UNDIRECTED;
+    }
+}

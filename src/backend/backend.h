@@ -41,7 +41,10 @@ struct iocp__kernel {
 };
 
 enum iocp__backend_caps {
-    IOCP__CAP_FILES = 1 /* reads and writes of files without threads of ours */
+    IOCP__CAP_FILES = 1, /* reads and writes of files without threads of ours */
+    /* What a thread submitted is not finished while it computes: somebody has to interrupt it. The
+     * port does, at each tick of the watch while a worker is stuck (iocp__threads_interrupt). */
+    IOCP__CAP_COOPERATIVE = 2
 };
 
 struct iocp__backend {
@@ -88,6 +91,17 @@ struct iocp__backend {
      * later. May also end a wait for nothing. */
     void (*watch)(struct iocp__kernel *kernel, struct iocp__kernel *other);
 };
+
+/* The direction of an op on its object. The op that a backend has of direction d is
+ * object->active[d], from `submit` until the port takes its answer. */
+enum iocp__direction {
+    IOCP__READ,
+    IOCP__WRITE,
+    IOCP__POLL,
+    IOCP__UNDIRECTED /* files */
+};
+
+enum iocp__direction iocp__op_direction(const struct iocp_op *op);
 
 /* The answers of a stream before its last one.
  *

@@ -3,8 +3,8 @@
  * edge, and is tried then. The attempts themselves are in try.c.
  *
  * Invariants
- * 1. slot->op[d] is the one op of direction d that is not answered. It is cleared right before its
- *    answer goes to `finished`.
+ * 1. object->active[d] is the op of direction d that is not answered while bit d of object->backend
+ *    is set. It is cleared right before the answer goes to `finished`.
  * 2. Without READABLE no edge was fetched since an attempt to read found nothing more; without
  *    WRITABLE the same holds of writes, and EPOLLOUT is in slot->mask. So a held op whose bit is
  *    cleared gets an edge. A held read op whose bit is set is in `again` or `starved`.
@@ -34,8 +34,6 @@
 #define SLOT_CHUNK 64   /* slots allocated at once */
 #define SLOT_ALWAYS (EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET)
 
-enum slot_direction { SLOT_READ, SLOT_WRITE, SLOT_POLL };
-
 enum slot_flag {
     SLOT_READABLE = 1, /* a receive or accept may find something */
     SLOT_WRITABLE = 2, /* a send may find room */
@@ -46,7 +44,6 @@ enum slot_flag {
 struct iocp__epoll_slot {
     struct iocp__link link; /* in lane->free, again, starved or none */
     struct iocp_object *object;
-    struct iocp_op *op[3];
     uint32_t number; /* object->backend_data */
     uint32_t generation;
     uint32_t mask;  /* what epoll is asked for; 0: the handle is not in it */
@@ -64,16 +61,28 @@ static struct iocp__epoll_slot *slot_at(struct iocp__epoll *lane, uint32_t numbe
     return &lane->chunks[index / SLOT_CHUNK][index % SLOT_CHUNK];
 }
 
+/* The op of a direction that is not answered, or NULL. */
+static struct iocp_op *slot_op(const struct iocp__epoll_slot *slot, enum iocp__direction direction)
+{
+    const struct iocp_object *object = slot->object;
+    return object->backend & 1u << direction ? object->active[direction] : NULL;
+}
+
+static void slot_let_go(struct iocp__epoll_slot *slot, enum iocp__direction direction)
+{
+    slot->object->backend &= ~(1u << direction);
+}
+
 /* Holds between any two calls of the port. */
 static int slot_is_valid(const struct iocp__epoll_slot *slot)
 {
-    const struct iocp_op *read = slot->op[SLOT_READ];
+    const struct iocp_op *read = slot_op(slot, IOCP__READ);
     int waits = slot->mask != 0;
 
     return slot->object && slot->object->backend_data == slot->number && (!read || waits) &&
-           (!slot->op[SLOT_POLL] || waits) &&
+           (!slot_op(slot, IOCP__POLL) || waits) &&
            (!(slot->flags & SLOT_READABLE) || !read || !iocp__link_alone(&slot->link)) &&
-           (!slot->op[SLOT_WRITE] || !(slot->flags & SLOT_WRITABLE)) &&
+           (!slot_op(slot, IOCP__WRITE) || !(slot->flags & SLOT_WRITABLE)) &&
            ((slot->flags & SLOT_WRITABLE) || (slot->mask & EPOLLOUT));
 }
 
@@ -148,20 +157,20 @@ static int slot_arm(struct iocp__epoll *lane, struct iocp__epoll_slot *slot, uin
 }
 
 static void slot_finish(struct iocp__epoll *lane, struct iocp__epoll_slot *slot,
-                        enum slot_direction direction, int64_t result)
+                        enum iocp__direction direction, int64_t result)
 {
-    struct iocp_op *op = slot->op[direction];
+    struct iocp_op *op = slot_op(slot, direction);
 
-    slot->op[direction] = NULL;
+    slot_let_go(slot, direction);
     iocp__op_done(&lane->finished, op, result, 0);
 }
 
 static void slot_fail(struct iocp__epoll *lane, struct iocp__epoll_slot *slot,
-                      enum slot_direction direction, int32_t os_error)
+                      enum iocp__direction direction, int32_t os_error)
 {
-    struct iocp_op *op = slot->op[direction];
+    struct iocp_op *op = slot_op(slot, direction);
 
-    slot->op[direction] = NULL;
+    slot_let_go(slot, direction);
     iocp__op_failed(&lane->finished, op, os_error);
 }
 
@@ -215,7 +224,7 @@ static void slot_note_read(struct iocp__epoll_slot *slot, enum iocp__try outcome
 
 static void slot_recv(struct iocp__epoll *lane, struct iocp__epoll_slot *slot)
 {
-    struct iocp_op *op = slot->op[SLOT_READ];
+    struct iocp_op *op = slot_op(slot, IOCP__READ);
     struct iocp__tried tried;
     enum iocp__try outcome =
         iocp__try_recv(slot->object->handle, slot->nature, op->u.io.slices, op->u.io.count,
@@ -225,10 +234,10 @@ static void slot_recv(struct iocp__epoll *lane, struct iocp__epoll_slot *slot)
     if (outcome == IOCP__TRY_BLOCKED)
         return;
     if (outcome == IOCP__TRY_FAILED) {
-        slot_fail(lane, slot, SLOT_READ, tried.os_error);
+        slot_fail(lane, slot, IOCP__READ, tried.os_error);
         return;
     }
-    slot_finish(lane, slot, SLOT_READ, tried.result);
+    slot_finish(lane, slot, IOCP__READ, tried.result);
     op->event.flags |= tried.flags;
 }
 
@@ -244,17 +253,18 @@ static int slot_recv_buffer(struct iocp__epoll *lane, struct iocp__epoll_slot *s
 
     slot_note_read(slot, outcome);
     if (outcome <= IOCP__TRY_DRAINED && tried.result > 0) {
-        iocp__stream_received(&lane->finished, slot->op[SLOT_READ], buffer, (uint32_t)tried.result);
+        iocp__stream_received(&lane->finished, slot_op(slot, IOCP__READ), buffer,
+                              (uint32_t)tried.result);
         buffer->event.flags |= tried.flags;
         return slot->flags & SLOT_READABLE;
     }
     slot_keep_buffer(lane, buffer);
     if (outcome == IOCP__TRY_FAILED)
-        slot_fail(lane, slot, SLOT_READ, tried.os_error);
+        slot_fail(lane, slot, IOCP__READ, tried.os_error);
     else if (outcome == IOCP__TRY_DONE && tried.result < 0)
-        slot_finish(lane, slot, SLOT_READ, tried.result);
+        slot_finish(lane, slot, IOCP__READ, tried.result);
     /* An empty datagram has no bytes for a stream to bring: on to the next. */
-    return slot->op[SLOT_READ] && outcome == IOCP__TRY_DONE;
+    return slot_op(slot, IOCP__READ) && outcome == IOCP__TRY_DONE;
 }
 
 static void slot_recv_stream(struct iocp__epoll *lane, struct iocp__epoll_slot *slot)
@@ -275,7 +285,7 @@ static void slot_recv_stream(struct iocp__epoll *lane, struct iocp__epoll_slot *
 static void slot_accept(struct iocp__epoll *lane, struct iocp__epoll_slot *slot)
 {
     for (int i = 0; i < SLOT_ACCEPTS; i++) {
-        struct iocp_op *op = slot->op[SLOT_READ];
+        struct iocp_op *op = slot_op(slot, IOCP__READ);
         struct iocp__tried tried;
         enum iocp__try outcome = iocp__try_accept(slot->object->handle, &tried);
 
@@ -283,13 +293,13 @@ static void slot_accept(struct iocp__epoll *lane, struct iocp__epoll_slot *slot)
         if (outcome == IOCP__TRY_BLOCKED)
             return;
         if (outcome == IOCP__TRY_FAILED) {
-            slot_fail(lane, slot, SLOT_READ, tried.os_error);
+            slot_fail(lane, slot, IOCP__READ, tried.os_error);
             return;
         }
         if (outcome == IOCP__TRY_AGAIN)
             continue;
         if (op->kind == IOCP_OP_ACCEPT) {
-            slot_finish(lane, slot, SLOT_READ, tried.result);
+            slot_finish(lane, slot, IOCP__READ, tried.result);
             return;
         }
         iocp__stream_accepted(&lane->finished, op, (iocp_handle)tried.result);
@@ -300,7 +310,7 @@ static void slot_accept(struct iocp__epoll *lane, struct iocp__epoll_slot *slot)
 /* Tries the read op, if there is one and it may succeed. */
 static void slot_read(struct iocp__epoll *lane, struct iocp__epoll_slot *slot)
 {
-    struct iocp_op *op = slot->op[SLOT_READ];
+    struct iocp_op *op = slot_op(slot, IOCP__READ);
 
     if (!op || !(slot->flags & SLOT_READABLE))
         return;
@@ -326,15 +336,15 @@ static void slot_write_outcome(struct iocp__epoll *lane, struct iocp__epoll_slot
             slot->flags &= (uint8_t)~SLOT_WRITABLE;
     }
     if (os_error)
-        slot_fail(lane, slot, SLOT_WRITE, os_error);
+        slot_fail(lane, slot, IOCP__WRITE, os_error);
     else if (outcome != IOCP__TRY_BLOCKED)
-        slot_finish(lane, slot, SLOT_WRITE, tried->result);
+        slot_finish(lane, slot, IOCP__WRITE, tried->result);
 }
 
 /* Tries the write op, if there is one and it may succeed. */
 static void slot_write(struct iocp__epoll *lane, struct iocp__epoll_slot *slot)
 {
-    struct iocp_op *op = slot->op[SLOT_WRITE];
+    struct iocp_op *op = slot_op(slot, IOCP__WRITE);
     struct iocp__tried tried;
     enum iocp__try outcome;
 
@@ -377,7 +387,7 @@ static void slot_poll_start(struct iocp__epoll *lane, struct iocp__epoll_slot *s
     os_error = slot_arm(lane, slot, mask);
     if (!os_error)
         return;
-    slot->op[SLOT_POLL] = NULL;
+    slot_let_go(slot, IOCP__POLL);
     if (os_error == EPERM) /* a handle that cannot be polled */
         iocp__op_done(&lane->finished, op, IOCP_ENOTSUP, os_error);
     else
@@ -392,40 +402,23 @@ static void slot_poll(struct iocp__epoll *lane, struct iocp__epoll_slot *slot, u
         found |= IOCP_POLL_READ;
     if (events & EPOLLOUT)
         found |= IOCP_POLL_WRITE;
-    found &= slot->op[SLOT_POLL]->u.poll_events;
+    found &= slot_op(slot, IOCP__POLL)->u.poll_events;
     if (events & (EPOLLERR | EPOLLHUP))
         found |= IOCP_POLL_ERROR;
     if (found)
-        slot_finish(lane, slot, SLOT_POLL, found);
+        slot_finish(lane, slot, IOCP__POLL, found);
 }
 
 /* ---- Operations on their way in. */
 
-static enum slot_direction slot_direction(const struct iocp_op *op)
-{
-    switch (op->kind) {
-    case IOCP_OP_SEND:
-    case IOCP_OP_SEND_TO:
-    case IOCP_OP_CONNECT:
-        return SLOT_WRITE;
-    case IOCP_OP_POLL:
-        return SLOT_POLL;
-    default:
-        iocp__debug(op->kind == IOCP_OP_RECV || op->kind == IOCP_OP_RECV_FROM ||
-                    op->kind == IOCP_OP_RECV_STREAM || op->kind == IOCP_OP_ACCEPT ||
-                    op->kind == IOCP_OP_ACCEPT_STREAM);
-        return SLOT_READ;
-    }
-}
-
 static void slot_begin(struct iocp__epoll *lane, struct iocp__epoll_slot *slot, struct iocp_op *op)
 {
-    enum slot_direction direction = slot_direction(op);
+    enum iocp__direction direction = iocp__op_direction(op);
     int os_error;
 
-    iocp__debug(!slot->op[direction]);
-    slot->op[direction] = op;
-    if (direction == SLOT_POLL) {
+    iocp__debug(!slot_op(slot, direction) && slot->object->active[direction] == op);
+    slot->object->backend |= 1u << direction;
+    if (direction == IOCP__POLL) {
         slot_poll_start(lane, slot, op);
         return;
     }
@@ -435,7 +428,7 @@ static void slot_begin(struct iocp__epoll *lane, struct iocp__epoll_slot *slot, 
         slot_fail(lane, slot, direction, ENOTSOCK);
     } else if (op->kind == IOCP_OP_CONNECT) {
         slot_connect(lane, slot, op);
-    } else if (direction == SLOT_WRITE) {
+    } else if (direction == IOCP__WRITE) {
         slot_write(lane, slot);
     } else if (slot->mask) {
         slot_read(lane, slot);
@@ -461,14 +454,14 @@ void iocp__epoll_slot_begin(struct iocp__epoll *lane, struct iocp_op *op)
 
 void iocp__epoll_slot_cancel(struct iocp__epoll *lane, struct iocp_op *op)
 {
-    enum slot_direction direction = slot_direction(op);
+    enum iocp__direction direction = iocp__op_direction(op);
     struct iocp__epoll_slot *slot;
 
     if (!op->owner->backend_data)
         return;
     slot = slot_at(lane, op->owner->backend_data);
     /* Else it is answered already, and its answer on the way. */
-    if (slot->op[direction] == op)
+    if (slot_op(slot, direction) == op)
         slot_finish(lane, slot, direction, IOCP_ECANCELED);
 }
 
@@ -481,7 +474,8 @@ void iocp__epoll_slot_leave(struct iocp__epoll *lane, struct iocp_object *object
         return;
     slot = slot_at(lane, object->backend_data);
     iocp__assert(slot->object == object);
-    iocp__assert(!slot->op[SLOT_READ] && !slot->op[SLOT_WRITE] && !slot->op[SLOT_POLL]);
+    iocp__assert(!slot_op(slot, IOCP__READ) && !slot_op(slot, IOCP__WRITE) &&
+                 !slot_op(slot, IOCP__POLL));
     /* Closing alone would leave it in epoll while a child process has a copy of the descriptor. */
     if (slot->mask)
         (void)epoll_ctl(lane->descriptor, EPOLL_CTL_DEL, (int)object->handle, &unused);
@@ -518,14 +512,14 @@ void iocp__epoll_slot_event(struct iocp__epoll *lane, const struct epoll_event *
         slot->flags |= SLOT_HUNG_UP;
     if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
         slot->flags |= SLOT_WRITABLE;
-    if (slot->op[SLOT_POLL])
+    if (slot_op(slot, IOCP__POLL))
         slot_poll(lane, slot, events);
     /* Writes first: a connect is answered before the first receive. */
     slot_write(lane, slot);
     slot_read(lane, slot);
     /* Invariant 4. If the system refuses, more events come than are needed, no less. */
-    if ((events & EPOLLOUT) && slot->nature != IOCP__NATURE_TCP && !slot->op[SLOT_WRITE] &&
-        !slot->op[SLOT_POLL])
+    if ((events & EPOLLOUT) && slot->nature != IOCP__NATURE_TCP && !slot_op(slot, IOCP__WRITE) &&
+        !slot_op(slot, IOCP__POLL))
         (void)slot_arm(lane, slot, SLOT_ALWAYS);
     iocp__check(slot_is_valid(slot));
 }

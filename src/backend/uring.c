@@ -1,10 +1,11 @@
 /* io_uring as a backend: a ring per lane. This file has the lane: what is given to the kernel, the
  * wait, the bell and the watch. What an operation is, is in uring_op.c.
  *
- * The ring has none of the flags that tie it to a thread. Its holder changes while the one before
- * is blocked, spins or has exited, and completions must come all the same: DEFER_TASKRUN refuses
- * other threads (EEXIST), and with COOP_TASKRUN a completion waits for a spinning submitter (about
- * 6 ms instead of 44 us, measured on 6.18).
+ * Its holder changes while the one before is blocked, computes or has exited, and completions must
+ * come all the same. So the ring has no DEFER_TASKRUN, which refuses other threads (EEXIST). It has
+ * COOP_TASKRUN, which saves an interrupt per completion (ARCHITECTURE.md has the figures); a
+ * submitter that computes finishes its requests only when it is interrupted, by the watch
+ * (IOCP__CAP_COOPERATIVE) or the timer of the kernel.
  *
  * 1. Entries are written, and the system calls made, by the holder alone; only the bell is others'.
  * 2. The kernel sees new entries with the next system call: with `wait`, or before when the queue
@@ -342,7 +343,8 @@ static void uring_free(struct iocp__uring *uring)
 static int uring_open(struct iocp__uring *uring, uint32_t buffer_count, uint32_t sq_entries,
                       uint32_t cq_entries)
 {
-    int result = iocp__ring_open(&uring->ring, IORING_SETUP_SUBMIT_ALL, sq_entries, cq_entries);
+    int result = iocp__ring_open(&uring->ring, IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
+                                 sq_entries, cq_entries);
 
     if (result < 0)
         return uring_error(-result);
@@ -402,7 +404,7 @@ static void uring_destroy(struct iocp__kernel *kernel)
 const struct iocp__backend iocp__backend_uring = {
     .name = "uring",
     .kind = IOCP_BACKEND_URING,
-    .caps = IOCP__CAP_FILES,
+    .caps = IOCP__CAP_FILES | IOCP__CAP_COOPERATIVE,
     .probe = iocp__uring_probe,
     .create = uring_create,
     .destroy = uring_destroy,

@@ -26,7 +26,7 @@
 #include <sys/mman.h>
 
 #define BUFFERS_ENTRIES_MAX 32768 /* the kernel's limit */
-#define BUFFERS_TARGET_FIRST 32
+#define BUFFERS_TARGET_FIRST 16
 #define BUFFERS_BATCH 32
 
 static int buffers_is_valid(const struct iocp__uring_buffers *buffers)

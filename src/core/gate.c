@@ -219,7 +219,7 @@ void iocp__gate_enter(struct iocp_port *port, struct iocp__worker *worker)
 
 void iocp__gate_exit(struct iocp_port *port, struct iocp__worker *worker)
 {
-    iocp__debug(worker->ticket && worker->phase == IOCP__PHASE_INSIDE);
+    iocp__debug(worker->ticket && iocp__load_relaxed(&worker->phase) == IOCP__PHASE_INSIDE);
     gate_set_phase(worker, IOCP__PHASE_BUSY);
     iocp__watch_arm(port);
 }

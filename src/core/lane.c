@@ -23,29 +23,6 @@
 
 #include <string.h>
 
-enum lane_direction { LANE_READ, LANE_WRITE, LANE_POLL, LANE_NONE };
-
-static enum lane_direction lane_direction(const struct iocp_op *op)
-{
-    switch (op->kind) {
-    case IOCP_OP_RECV:
-    case IOCP_OP_RECV_FROM:
-    case IOCP_OP_RECV_STREAM:
-    case IOCP_OP_ACCEPT:
-    case IOCP_OP_ACCEPT_STREAM:
-        return LANE_READ;
-    case IOCP_OP_SEND:
-    case IOCP_OP_SEND_TO:
-    case IOCP_OP_CONNECT:
-    case IOCP_OP_DISCONNECT:
-        return LANE_WRITE;
-    case IOCP_OP_POLL:
-        return LANE_POLL;
-    default:
-        return LANE_NONE;
-    }
-}
-
 /* Relaxed: what must be seen with the state is ordered by the lane's lock; cancel and
  * iocp_op_pending read it from other threads. */
 static void lane_set_state(struct iocp_op *op, enum iocp__op_state state)
@@ -152,9 +129,9 @@ static int lane_unqueue(struct iocp_op **ring, struct iocp_op *op)
 static void lane_start(struct iocp__lane *lane, struct iocp_op *op, struct iocp__queue *done)
 {
     struct iocp_object *object = op->owner;
-    enum lane_direction direction = lane_direction(op);
+    enum iocp__direction direction = iocp__op_direction(op);
     object->pending++;
-    if (direction == LANE_NONE) {
+    if (direction == IOCP__UNDIRECTED) {
         lane_set_state(op, IOCP__OP_HELD);
         lane->kernel->backend->submit(lane->kernel, op);
     } else if (object->active[direction]) {
@@ -169,8 +146,8 @@ static void lane_start(struct iocp__lane *lane, struct iocp_op *op, struct iocp_
 static void lane_end(struct iocp__lane *lane, struct iocp_op *op)
 {
     struct iocp_object *object = op->owner;
-    enum lane_direction direction = lane_direction(op);
-    int held = direction == LANE_NONE ||
+    enum iocp__direction direction = iocp__op_direction(op);
+    int held = direction == IOCP__UNDIRECTED ||
                (object->active[direction] == op && op->kind != IOCP_OP_DISCONNECT);
     if (held)
         lane->kernel->backend->cancel(lane->kernel, op);
@@ -178,8 +155,8 @@ static void lane_end(struct iocp__lane *lane, struct iocp_op *op)
 
 static void lane_cancel(struct iocp__lane *lane, struct iocp_op *op, struct iocp__queue *done)
 {
-    enum lane_direction direction = lane_direction(op);
-    if (direction != LANE_NONE && lane_unqueue(&op->owner->queue[direction], op))
+    enum iocp__direction direction = iocp__op_direction(op);
+    if (direction != IOCP__UNDIRECTED && lane_unqueue(&op->owner->queue[direction], op))
         iocp__op_done(done, op, IOCP_ECANCELED, 0);
     else
         lane_end(lane, op);
@@ -228,7 +205,7 @@ static void lane_forget(struct iocp__lane *lane, struct iocp_object *object)
 static void lane_close_object(struct iocp__lane *lane, struct iocp_object *object,
                               struct iocp__queue *done)
 {
-    for (int direction = 0; direction < LANE_NONE; direction++) {
+    for (int direction = 0; direction < IOCP__UNDIRECTED; direction++) {
         struct iocp_op *op;
         while ((op = lane_dequeue(&object->queue[direction])))
             iocp__op_done(done, op, IOCP_ECANCELED, 0);
@@ -249,8 +226,8 @@ struct lane_orders {
     uint32_t fresh;             /* objects that were put in front of the lane's list */
 };
 
-/* Sorts the changes into new objects and closes. Under the lock, together with the inbox: a close comes
- * after all ops that were submitted before it. */
+/* Sorts the changes into new objects and closes. Under the lock, together with the inbox: a close
+ * comes after all ops that were submitted before it. */
 static void lane_sort_changes(struct iocp__lane *lane, struct lane_orders *orders)
 {
     while (lane->changes) {
@@ -313,9 +290,9 @@ static void lane_obey(struct iocp__lane *lane, struct lane_orders *orders, struc
 static void lane_finish(struct iocp__lane *lane, struct iocp_op *op, struct iocp__queue *done)
 {
     struct iocp_object *object = op->owner;
-    enum lane_direction direction = lane_direction(op);
+    enum iocp__direction direction = iocp__op_direction(op);
     object->pending--;
-    if (direction != LANE_NONE && object->active[direction] == op) {
+    if (direction != IOCP__UNDIRECTED && object->active[direction] == op) {
         struct iocp_op *next = lane_dequeue(&object->queue[direction]);
         object->active[direction] = next;
         if (next)

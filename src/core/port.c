@@ -72,6 +72,8 @@ int iocp_port_create(const struct iocp_port_config *config, struct iocp_port **o
     error = iocp__lane_create(port, 0, &port->lanes[0]);
     if (error < 0)
         goto fail;
+    if (port->backend->caps & IOCP__CAP_COOPERATIVE)
+        iocp__threads_interrupt_prepare();
     port->lane_count = 1;
     port->lanes_reserved = 1;
     port->lanes_max = config->lanes && config->lanes < limit ? config->lanes : limit;

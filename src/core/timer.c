@@ -27,7 +27,6 @@ static struct iocp_op *timer_meld(struct iocp_op *a, struct iocp_op *b)
         return b;
     if (!b)
         return a;
-    /* Equal deadlines keep the order of adding: `a` is the older one. */
     if (b->u.timer.deadline_ns < a->u.timer.deadline_ns) {
         struct iocp_op *other = a;
         a = b;

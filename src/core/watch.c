@@ -8,7 +8,8 @@
  * At each tick it compares every worker with the tick before. Out with the same packet: the lane
  * goes to whoever is idle. Asleep in the kernel as well, its processor time standing still: the
  * ticket too. So a stuck worker loses its lane after one to two ticks, and a blocked one its ticket
- * with it.
+ * with it. What a computing worker submitted may not be finished until it is interrupted; the watch
+ * does that as well.
  *
  * Invariant: running > 0 implies armed, or a worker is on its way to arm it. A worker raises
  * `running` and then reads `armed`; the watch clears `armed` and then reads `running`; both
@@ -20,13 +21,13 @@
 
 #define WATCH_LINGER 4
 
-/* One worker, seen at a tick. */
-static void watch_worker(struct iocp_port *port, struct iocp__worker *worker)
+/* One worker, seen at a tick. Returns whether it is stuck. */
+static int watch_worker(struct iocp_port *port, struct iocp__worker *worker)
 {
     /* Acquire: what the worker did before is seen; seize decides anew. */
     uint32_t phase = iocp__load_acquire(&worker->phase);
     if (phase != IOCP__PHASE_BUSY && phase != IOCP__PHASE_SEIZED)
-        return;
+        return 0;
     /* Relaxed: compared with itself; seize looks again. */
     uint64_t sequence = iocp__load_relaxed(&worker->sequence);
     iocp__lock_acquire(&port->gate.lock);
@@ -37,8 +38,8 @@ static void watch_worker(struct iocp_port *port, struct iocp__worker *worker)
     int still = same && cpu_ns - worker->watch_cpu_ns < port->config.watch_ns / 4;
     worker->watch_sequence = sequence;
     worker->watch_cpu_ns = cpu_ns;
-    if (same)
-        iocp__gate_seize(port, worker, sequence, still && iocp__thread_asleep(&view) == 1);
+    return same &&
+           iocp__gate_seize(port, worker, sequence, still && iocp__thread_asleep(&view) == 1);
 }
 
 static void watch_tick(struct iocp_port *port)
@@ -47,9 +48,12 @@ static void watch_tick(struct iocp_port *port)
     struct iocp__worker *worker = port->workers;
     iocp__lock_release(&port->gate.lock);
     /* Records are only added, at the front, and live as long as the port. */
+    int stuck = 0;
     for (; worker; worker = worker->next)
-        watch_worker(port, worker);
+        stuck |= watch_worker(port, worker);
     iocp__gate_tick(port);
+    if (stuck && (port->backend->caps & IOCP__CAP_COOPERATIVE))
+        iocp__threads_interrupt();
 }
 
 static void watch_run(void *context)

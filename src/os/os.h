@@ -64,6 +64,12 @@ int iocp__thread_asleep(const struct iocp__thread_view *view);
  * has no slot (never when one was set before on this thread). */
 int iocp__thread_local_set(void *value, void (*at_exit)(void *value));
 
+/* Interrupts every thread of the process that runs in user mode, so that it enters the kernel for a
+ * moment; costs about a microsecond. `prepare`, once before, may take milliseconds. Where the
+ * system has no such thing both do nothing. */
+void iocp__threads_interrupt_prepare(void);
+void iocp__threads_interrupt(void);
+
 /* CPUs that this process may use (affinity respected), at least 1. */
 uint32_t iocp__cpu_count(void);
 

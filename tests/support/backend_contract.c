@@ -74,6 +74,8 @@ void contract_submit(struct contract *contract, struct iocp_object *object, stru
     op->event.op = op;
     op->owner = object;
     object->pending++;
+    if (iocp__op_direction(op) != IOCP__UNDIRECTED)
+        object->active[iocp__op_direction(op)] = op;
     contract->backend->submit(contract->kernel, op);
 }
 

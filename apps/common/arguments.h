@@ -1,0 +1,49 @@
+/* The command line of the programs: what all of them take, and how a bad value is reported.
+ *
+ * A bad option ends the process with status 2 after one line on stderr; what goes wrong later, in
+ * the start of the program, ends it with 1. Used by the main thread before anything runs. */
+#ifndef APPS_COMMON_ARGUMENTS_H
+#define APPS_COMMON_ARGUMENTS_H
+
+#include <iocp.h>
+
+#include <stdbool.h>
+
+#define ARGUMENTS_ADDRESSES_MAX 16
+
+struct addresses {
+    uint32_t count;
+    struct iocp_address list[ARGUMENTS_ADDRESSES_MAX];
+};
+
+/* What a server of ours is told, whatever it serves. */
+struct server_options {
+    const char *program; /* its name in what it prints */
+    uint32_t workers;    /* 0: the concurrency */
+    uint32_t concurrency;
+    uint32_t lanes; /* 0: the concurrency */
+    uint32_t sessions_max;
+    uint32_t drain_s;
+    uint32_t backend; /* enum iocp_backend */
+    bool stats;
+    bool quiet;
+};
+
+/* Prints "PROGRAM: message" on stderr and ends the process: `usage_fail` with 2, `start_fail`
+ * with 1. */
+_Noreturn void usage_fail(const struct server_options *options, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+_Noreturn void start_fail(const struct server_options *options, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Each reads the value of one option (`name`, for the message) or ends the process by usage_fail.
+ */
+uint32_t arguments_number(const struct server_options *options, const char *name, const char *text,
+                          uint32_t min, uint32_t max);
+uint32_t arguments_backend(const struct server_options *options, const char *name,
+                           const char *text);
+/* Appends to the list; "none" empties it and adds nothing. */
+void arguments_address(const struct server_options *options, const char *name, const char *text,
+                       struct addresses *addresses);
+
+#endif

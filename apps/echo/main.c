@@ -1,0 +1,173 @@
+/* iocp-echo: sends every connection its own bytes back. Made for measuring the library: nothing but
+ * receiving and sending happens in it.
+ *
+ * Back-pressure: a peer that sends and does not read fills its queue up to `send_pause`; then the
+ * session stops receiving until the queue is nearly empty, and TCP slows the peer down. */
+#include "../common/arguments.h"
+#include "../common/server.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct echo_options {
+    struct server_options server;
+    struct addresses listen;
+    uint32_t work_us;
+};
+
+static const char echo_help[] =
+    "usage: iocp-echo [OPTION]...\n"
+    "Sends every connection its own bytes back, until SIGINT or SIGTERM.\n"
+    "\n"
+    "  --listen ADDRESS    where to listen: ADDRESS:PORT, [IPV6]:PORT or unix:/PATH; port 0\n"
+    "                      takes a free one; may be repeated (default 127.0.0.1:7000)\n"
+    "  --workers N         threads that run handlers (default 0: the concurrency)\n"
+    "  --concurrency N     of these, running at a time (default 0: the CPUs)\n"
+    "  --lanes N           rings or epoll sets at most (default 0: the concurrency)\n"
+    "  --backend NAME      uring, epoll or auto (default auto: the best that works)\n"
+    "  --work MICROSECONDS compute so long for each receive, as a handler with work to do\n"
+    "                      (default 0)\n"
+    "  --max-sessions N    most connections at a time (default 65536)\n"
+    "  --drain SECONDS     how long the end waits for peers that do not read or hang up\n"
+    "                      (default 2)\n"
+    "  --stats             at the end, print the counters as one line of JSON on stdout\n"
+    "  --help              print this and exit\n"
+    "  --version           print the version and exit\n"
+    "\n"
+    "Prints the addresses on stderr, then \"ready\" on stdout.\n";
+
+enum echo_option {
+    OPTION_LISTEN = 256,
+    OPTION_WORKERS,
+    OPTION_CONCURRENCY,
+    OPTION_LANES,
+    OPTION_BACKEND,
+    OPTION_WORK,
+    OPTION_MAX_SESSIONS,
+    OPTION_DRAIN,
+    OPTION_STATS,
+    OPTION_HELP,
+    OPTION_VERSION
+};
+
+static const struct option echo_long_options[] = {
+    {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"workers", required_argument, NULL, OPTION_WORKERS},
+    {"concurrency", required_argument, NULL, OPTION_CONCURRENCY},
+    {"lanes", required_argument, NULL, OPTION_LANES},
+    {"backend", required_argument, NULL, OPTION_BACKEND},
+    {"work", required_argument, NULL, OPTION_WORK},
+    {"max-sessions", required_argument, NULL, OPTION_MAX_SESSIONS},
+    {"drain", required_argument, NULL, OPTION_DRAIN},
+    {"stats", no_argument, NULL, OPTION_STATS},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static void echo_option(struct echo_options *options, int option, const char *value)
+{
+    struct server_options *server = &options->server;
+    switch (option) {
+    case OPTION_LISTEN:
+        arguments_address(server, "--listen", value, &options->listen);
+        break;
+    case OPTION_WORKERS:
+        server->workers = arguments_number(server, "--workers", value, 0, 1024);
+        break;
+    case OPTION_CONCURRENCY:
+        server->concurrency = arguments_number(server, "--concurrency", value, 0, 1024);
+        break;
+    case OPTION_LANES:
+        server->lanes = arguments_number(server, "--lanes", value, 0, 64);
+        break;
+    case OPTION_BACKEND:
+        server->backend = arguments_backend(server, "--backend", value);
+        break;
+    case OPTION_WORK:
+        options->work_us = arguments_number(server, "--work", value, 0, 1000000);
+        break;
+    case OPTION_MAX_SESSIONS:
+        server->sessions_max = arguments_number(server, "--max-sessions", value, 1, 16777216);
+        break;
+    case OPTION_DRAIN:
+        server->drain_s = arguments_number(server, "--drain", value, 1, 3600);
+        break;
+    case OPTION_STATS:
+        server->stats = true;
+        break;
+    case OPTION_HELP:
+        fputs(echo_help, stdout);
+        exit(EXIT_SUCCESS);
+    case OPTION_VERSION:
+        printf("iocp-echo %s\n", iocp_version());
+        exit(EXIT_SUCCESS);
+    default:
+        exit(2); /* getopt_long has said what is wrong */
+    }
+}
+
+static void echo_options_parse(struct echo_options *options, int argc, char **argv)
+{
+    static char program[] = "iocp-echo";
+    int option;
+
+    *options = (struct echo_options){
+        .server = {.program = program, .sessions_max = 65536, .drain_s = 2},
+    };
+    if (argc > 0) {
+        argv[0] = program; /* getopt_long begins its complaints with it */
+    }
+    while ((option = getopt_long(argc, argv, "", echo_long_options, NULL)) != -1) {
+        echo_option(options, option, optarg);
+    }
+    if (optind < argc) {
+        usage_fail(&options->server, "unexpected argument \"%s\"", argv[optind]);
+    }
+    if (options->listen.count == 0) {
+        arguments_address(&options->server, "--listen", "127.0.0.1:7000", &options->listen);
+    }
+}
+
+static size_t echo_received(struct iocp_session *session, const void *data, size_t size,
+                            void *context)
+{
+    const struct echo_options *options = context;
+    if (options->work_us) {
+        uint64_t end_ns = iocp_now_ns() + options->work_us * UINT64_C(1000);
+        while (iocp_now_ns() < end_ns)
+            ;
+    }
+    int error = iocp_session_send(session, data, size);
+    /* Bytes that cannot be sent back (no memory) may not be lost in silence. A session that closes
+     * already refuses with IOCP_ECLOSED, and still sends what it has. */
+    if (error < 0 && error != IOCP_ECLOSED) {
+        iocp_session_abort(session);
+    }
+    return size;
+}
+
+int main(int argc, char **argv)
+{
+    const struct server_hooks hooks = {0};
+    struct iocp_session_class echo;
+    struct echo_options options;
+    struct server server;
+
+    echo_options_parse(&options, argc, argv);
+    iocp_session_class_init(&echo);
+    echo.name = "echo";
+    echo.received = echo_received;
+    echo.context = &options;
+    echo.linger_ns = options.server.drain_s * UINT64_C(1000000000);
+    server_init(&server, &options.server);
+    server_listen(&server, &options.listen, &echo);
+    server_start(&server);
+    server_print(&options.listen, "listening on");
+    puts("ready");
+    fflush(stdout);
+    server_run(&server, &hooks);
+    server_free(&server);
+    return EXIT_SUCCESS;
+}

@@ -32,5 +32,7 @@ function(iocp_program name)
     target_link_libraries(${name} PRIVATE iocp_static)
     set_target_properties(${name} PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
-    add_dependencies(iocp_product ${name})
+    if(NOT name MATCHES "^bench-")
+        add_dependencies(iocp_product ${name})
+    endif()
 endfunction()

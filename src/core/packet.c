@@ -267,7 +267,7 @@ static int packet_next(struct iocp_port *port, struct iocp__worker *worker,
         if (error < 0)
             break;
         error = IOCP_ETIMEDOUT;
-        if (looked && deadline_ns <= iocp__os_now_ns())
+        if (looked && deadline_ns != UINT64_MAX && deadline_ns <= iocp__os_now_ns())
             break;
         looked = 1;
         int has_lane = iocp__gate_lane(port, worker);

@@ -256,6 +256,51 @@ TEST(submits_reach_sleepers)
     port_end(port);
 }
 
+static void foreign_posted(const struct iocp_packet *packet)
+{
+    foreign_run((void *)packet->key);
+}
+
+/* The same from a handler, whose bells for other lanes wait for the end of its batch, with nobody
+ * who would ring them later: the watch is off. */
+TEST(submits_of_a_handler_reach_the_other_lane)
+{
+    static struct foreign foreign;
+    struct crew crew;
+    struct iocp_op post;
+    struct iocp_port_stats stats;
+    struct iocp_port_config config;
+    port_config(&config, 2);
+    config.watch_ns = 0;
+    foreign.port = port_open_config(&config);
+    latch_init(&foreign.answered);
+    crew_start(&crew, foreign.port, 2);
+    for (int i = 0; i < PAIRS; i++) {
+        int pair[2];
+        make_unix_pair(pair);
+        thing_open(&foreign.things[i], foreign.port, pair[0], 0);
+        foreign.peers[i] = pair[1];
+        call_init(&foreign.calls[i]);
+        foreign.calls[i].latch = &foreign.answered;
+        iocp_op_send(&foreign.calls[i].op, "y", 1);
+    }
+    crew_wait_asleep(&crew);
+    iocp_port_stats(foreign.port, &stats);
+    CHECK_EQ(stats.lanes, 2);
+    iocp_op_init(&post, foreign_posted);
+    iocp_op_post(&post, (uintptr_t)&foreign, 0);
+    CHECK_EQ(iocp_port_post(foreign.port, NULL, &post), 0);
+    for (int i = 0; i < PAIRS; i++)
+        expect_bytes(foreign.peers[i], "y", 1);
+    latch_wait_for(&foreign.answered, PAIRS);
+    crew_stop(&crew);
+    for (int i = 0; i < PAIRS; i++) {
+        thing_end(&foreign.things[i], foreign.port);
+        close(foreign.peers[i]);
+    }
+    port_end(foreign.port);
+}
+
 static void *take_one_run(void *argument)
 {
     struct iocp_packet packet;

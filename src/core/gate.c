@@ -24,7 +24,6 @@
 #include "base/atomic.h"
 #include "core/lane.h"
 #include "core/timer.h"
-#include "core/watch.h"
 
 /* Workers to wake once the lock is gone. */
 struct gate_wakes {
@@ -217,11 +216,10 @@ void iocp__gate_enter(struct iocp_port *port, struct iocp__worker *worker)
     iocp__lock_release(&port->gate.lock);
 }
 
-void iocp__gate_exit(struct iocp_port *port, struct iocp__worker *worker)
+void iocp__gate_exit(struct iocp__worker *worker)
 {
     iocp__debug(worker->ticket && iocp__load_relaxed(&worker->phase) == IOCP__PHASE_INSIDE);
     gate_set_phase(worker, IOCP__PHASE_BUSY);
-    iocp__watch_arm(port);
 }
 
 void iocp__gate_leave(struct iocp_port *port, struct iocp__worker *worker)
@@ -540,7 +538,7 @@ void iocp__gate_tick(struct iocp_port *port)
 {
     struct iocp__gate *gate = &port->gate;
     struct gate_wakes wakes = {.count = 0};
-    int due = iocp__timers_first(&port->timers) <= iocp_now_ns();
+    int due = iocp__timers_first(&port->timers) <= iocp__os_now_ns();
     iocp__lock_acquire(&gate->lock);
     int neglected = (due && !gate->duty) || gate_orphan(port) || gate_ready(port);
     if (gate->top && neglected)

@@ -16,7 +16,7 @@ void iocp__gate_init(struct iocp__gate *gate, uint32_t limit);
 void iocp__gate_enter(struct iocp_port *port, struct iocp__worker *worker);
 
 /* It goes out with packets, for which it has a ticket. */
-void iocp__gate_exit(struct iocp_port *port, struct iocp__worker *worker);
+void iocp__gate_exit(struct iocp__worker *worker);
 
 /* It leaves the port without packets, or for good: ticket and lane go on to others. */
 void iocp__gate_leave(struct iocp_port *port, struct iocp__worker *worker);

@@ -2,6 +2,7 @@
 #include "core/op.h"
 
 #include "base/atomic.h"
+#include "os/os.h"
 
 #include <string.h>
 
@@ -135,7 +136,7 @@ void iocp_op_poll(struct iocp_op *op, uint32_t events)
 
 void iocp_op_timer(struct iocp_op *op, uint64_t timeout_ns, uintptr_t key)
 {
-    uint64_t now = iocp_now_ns();
+    uint64_t now = iocp__os_now_ns();
     op_prepare(op, IOCP_OP_TIMER);
     op->u.timer.key = key;
     op->u.timer.deadline_ns = timeout_ns < UINT64_MAX - now ? now + timeout_ns : UINT64_MAX - 1;

@@ -14,6 +14,7 @@
 #include "core/op.h"
 #include "core/port.h"
 #include "core/timer.h"
+#include "core/watch.h"
 #include "core/worker.h"
 
 /* Packets whose handlers take together longer than this are worth waking somebody for: a wake
@@ -259,7 +260,8 @@ static int packet_next(struct iocp_port *port, struct iocp__worker *worker,
             break;
         struct iocp_event *event = packet_find(port, worker, wait->serial);
         if (event) {
-            iocp__gate_exit(port, worker);
+            iocp__gate_exit(worker);
+            iocp__watch_arm(port);
             *out_event = event;
             return 1;
         }

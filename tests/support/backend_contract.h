@@ -1,13 +1,13 @@
 /* The same checks for every backend, against the contract of backend/backend.h and without the
- * port: tests/unit/epoll.c and tests/unit/uring.c run them all, each with a line like
+ * port. tests/backend/contract.c runs them all, each in a line like
  *
  *     TEST(recv_takes_what_is_there)
  *     {
- *         contract_recv_takes_what_is_there(&iocp__backend_epoll);
+ *         contract_recv_takes_what_is_there(backend());
  *     }
  *
- * because the build finds tests by their names in the file. A check is a process of its own. To add
- * one: write it in backend_contract*.c, name it in CONTRACT_CHECKS, add the lines in both files.
+ * because the build finds tests by their names in the file. To add one: write it in
+ * backend_contract*.c, name it in CONTRACT_CHECKS, add the lines there.
  *
  * Also the fixture, for tests of one backend alone: a lane with its pool, and a `socket`, which is
  * an object whose registration the fixture imitates as far as a backend may look. */

@@ -1,5 +1,5 @@
 /* The epoll backend alone: what is only its own. Edges that do not come again, turns, descriptors
- * that cannot be polled, helper threads. What it shares with the others is in epoll_contract.c. */
+ * that cannot be polled, helper threads. What all backends share is in tests/backend. */
 #include "backend/epoll.h"
 #include "backend/files.h"
 #include "support/backend_contract.h"

@@ -3,6 +3,7 @@
 
 #include <iocp/error.h>
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -343,4 +344,54 @@ TEST(dropped_with_the_port)
     CHECK_EQ(thing_destroyed(&thing), 1);
     for (int i = 0; i < 3; i++)
         CHECK_EQ(call_answers(&calls[i]), 0);
+}
+
+struct sleeper {
+    struct iocp_port *port;
+    uint64_t timeout_ns;
+    int result;
+    pid_t id; /* atomic */
+    pthread_t thread;
+};
+
+static void *sleeper_run(void *argument)
+{
+    struct sleeper *sleeper = argument;
+    struct iocp_packet packet;
+    __atomic_store_n(&sleeper->id, thread_self(), __ATOMIC_RELEASE);
+    sleeper->result = iocp_port_wait(sleeper->port, &packet, 1, sleeper->timeout_ns);
+    if (sleeper->result == 1)
+        iocp_packet_release(&packet);
+    return NULL;
+}
+
+static void sleeper_start(struct sleeper *sleeper, struct iocp_port *port, uint64_t timeout_ns)
+{
+    sleeper->port = port;
+    sleeper->timeout_ns = timeout_ns;
+    sleeper->id = 0;
+    CHECK_EQ(pthread_create(&sleeper->thread, NULL, sleeper_run, sleeper), 0);
+    while (!__atomic_load_n(&sleeper->id, __ATOMIC_ACQUIRE))
+        sched_yield();
+    thread_wait_asleep(sleeper->id);
+}
+
+/* The thread that went to sleep first is the one that would wake up for the timer. It gives up
+ * before, and does not come back: the other one, which waits for ever, takes its place. */
+TEST(a_sleeper_that_leaves_hands_the_timers_over)
+{
+    struct sleeper first;
+    struct sleeper second;
+    struct call call;
+    struct iocp_port *port = port_open(2);
+    sleeper_start(&first, port, 300 * MILLISECOND);
+    sleeper_start(&second, port, IOCP_WAIT_FOREVER);
+    call_init(&call);
+    iocp_op_timer(&call.op, 500 * MILLISECOND, 7);
+    call_submit(&call, port, NULL);
+    CHECK_EQ(pthread_join(first.thread, NULL), 0);
+    CHECK_EQ(first.result, IOCP_ETIMEDOUT);
+    CHECK_EQ(pthread_join(second.thread, NULL), 0);
+    CHECK_EQ(second.result, 1);
+    port_end(port);
 }

@@ -52,6 +52,12 @@ static void server_lift_limit(void)
 static _Noreturn void server_refuse(const struct server_options *options, int error)
 {
     char reason[256] = "";
+    const char *asked = getenv("IOCP_BACKEND");
+    /* The only value that the options have not checked. */
+    if (error == IOCP_EINVAL && asked && options->backend == IOCP_BACKEND_AUTO) {
+        start_fail(options, "IOCP_BACKEND: \"%s\" is not a backend: set uring, epoll or auto",
+                   asked);
+    }
     if (error == IOCP_ENOTSUP) {
         iocp_backend_probe((enum iocp_backend)options->backend, reason, sizeof reason);
     }

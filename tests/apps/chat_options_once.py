@@ -51,6 +51,13 @@ def bad_options():
     check_equal(errors, "iocp-chat: --listen: more than 16 addresses\n")
 
 
+def bad_environment():
+    output, errors = Program("iocp-echo", forced="kqueue").wait(1)
+    check_equal(output, "")
+    check_equal(errors, 'iocp-echo: IOCP_BACKEND: "kqueue" is not a backend: '
+                        "set uring, epoll or auto\n")
+
+
 def port_in_use():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = "127.0.0.1:%d" % listener.getsockname()[1]
@@ -171,6 +178,6 @@ def listens_on_packets_only():
 
 
 if __name__ == "__main__":
-    run(help_and_version, bad_options, port_in_use, no_io_uring, several_families,
+    run(help_and_version, bad_options, bad_environment, port_in_use, no_io_uring, several_families,
         both_families_on_one_port, unix_path_again, quiet_and_stats, status_line,
         listens_on_packets_only)

@@ -125,7 +125,7 @@ class Stream:
 # ---- programs
 
 class Program:
-    def __init__(self, name, *arguments, denied=None, terminal=None):
+    def __init__(self, name, *arguments, denied=None, terminal=None, forced=None):
         self.name = name
         path = os.path.join(programs_folder, name)
         check(os.path.exists(path), f"{path} is missing")
@@ -133,6 +133,8 @@ class Program:
         environment = {key: value for key, value in os.environ.items() if key != "IOCP_BACKEND"}
         if not name.startswith("iocp-") and backend in ("uring", "epoll"):
             environment["IOCP_BACKEND"] = backend  # the examples have no options
+        if forced:
+            environment["IOCP_BACKEND"] = forced
         self.process = subprocess.Popen(
             [path, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=terminal or subprocess.PIPE, env=environment, preexec_fn=deny_uring if denied else None)

@@ -1,26 +1,23 @@
-/* A client for line servers: prints what comes, sends what is typed, connects again when the
- * connection is lost. Ends with its input. Usage: client [ADDRESS [LINE]]
- * LINE is sent first on every connection: client 127.0.0.1:7777 "/nick ann" */
+/* A client for line servers: prints what comes, sends its input, connects again after a loss; then
+ * ends its side and prints on until the server has closed. Usage: client [ADDRESS [GREETING]] */
 #include <iocp.h>
 
 #include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 
-struct client {
-    char line[4096]; /* to begin with, may be empty */
-    sem_t opened;
-    uint64_t session; /* the id of the newest one; atomic */
-};
+static struct iocp_service *service;
+static char greeting[4096];     /* a line that is sent first on every connection; may be empty */
+static _Atomic uint64_t newest; /* the id of the newest session */
+static sem_t changed;           /* a session has opened or closed */
 
-static void client_opened(struct iocp_session *session, void *context)
+static void client_opened(struct iocp_session *session, void *none)
 {
-    struct client *client = context;
-    if (iocp_session_send(session, client->line, strlen(client->line)) < 0) {
+    (void)none;
+    if (iocp_session_send(session, greeting, strlen(greeting)) < 0)
         iocp_session_abort(session);
-    }
-    __atomic_store_n(&client->session, iocp_session_id(session), __ATOMIC_RELAXED);
-    sem_post(&client->opened);
+    newest = iocp_session_id(session);
+    sem_post(&changed);
 }
 
 static void client_message(struct iocp_session *session, const void *line, size_t size, void *none)
@@ -30,51 +27,54 @@ static void client_message(struct iocp_session *session, const void *line, size_
     fflush(stdout);
 }
 
-static void client_failed(struct iocp_service *service, int error, int again, void *context)
+static void client_closed(struct iocp_session *session, enum iocp_close_reason reason, void *none)
 {
-    (void)service, (void)again, (void)context;
+    (void)session, (void)reason, (void)none;
+    sem_post(&changed);
+}
+
+static void client_failed(struct iocp_service *unused, int error, int again, void *none)
+{
+    (void)unused, (void)again, (void)none;
     fprintf(stderr, "client: cannot connect: %s\n", iocp_error_text(error));
 }
 
-/* Sends the input, a line at a time, from the first connection on. */
-static void client_run(struct client *client, struct iocp_service *service)
+/* Sends the input, a line at a time, from the first connection on; waits for the last answers. */
+static void client_run(void)
 {
+    struct iocp_session *session;
     char line[4096];
-    sem_wait(&client->opened);
+    sem_wait(&changed);
     while (fgets(line, sizeof line, stdin) != NULL) {
-        uint64_t id = __atomic_load_n(&client->session, __ATOMIC_RELAXED);
-        struct iocp_session *session = iocp_service_find(service, id); /* NULL: lost meanwhile */
-        if (session == NULL || iocp_session_send(session, line, strlen(line)) < 0) {
+        session = iocp_service_find(service, newest); /* NULL: lost meanwhile */
+        if (session == NULL || iocp_session_send(session, line, strlen(line)) < 0)
             fprintf(stderr, "client: not sent: %s", line);
-        }
         iocp_session_unref(session);
     }
+    session = iocp_service_find(service, newest);
+    while (session != NULL && iocp_session_finish(session) == 0)
+        sem_wait(&changed); /* maybe of an earlier one: asks again */
+    iocp_session_unref(session);
 }
 
 int main(int argc, char **argv)
 {
-    static struct client client;
     struct iocp_session_class lines = {.opened = client_opened, .message = client_message};
     struct iocp_connect_config config = {.session_class = &lines, .failed = client_failed};
-    struct iocp_service *service = NULL;
     int error;
-
-    if (argc > 2) {
-        snprintf(client.line, sizeof client.line, "%s\n", argv[2]);
-    }
-    sem_init(&client.opened, 0, 0);
+    snprintf(greeting, sizeof greeting, "%s%s", argc > 2 ? argv[2] : "", argc > 2 ? "\n" : "");
+    sem_init(&changed, 0, 0);
     lines.framing = iocp_framing_line(65536);
-    lines.context = &client;
+    lines.closed = client_closed;
     config.reconnect_min_ns = 100000000;  /* after a loss: 0.1 s, then twice as long, */
     config.reconnect_max_ns = 5000000000; /* up to 5 s */
     if ((error = iocp_address_parse(argc > 1 ? argv[1] : "127.0.0.1:7777", &config.address)) < 0 ||
         (error = iocp_service_create(NULL, &service)) < 0 ||
         (error = iocp_service_connect(service, &config, NULL)) < 0 ||
-        (error = iocp_service_start(service)) < 0) {
+        (error = iocp_service_start(service)) < 0)
         fprintf(stderr, "client: %s\n", iocp_error_text(error));
-    } else {
-        client_run(&client, service);
-    }
+    else
+        client_run();
     iocp_service_unref(service); /* stops: sends what is queued, closes, joins */
     return error < 0;
 }

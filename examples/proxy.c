@@ -7,27 +7,22 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-/* The user's area of both sessions. Atomic, since the back sets that of its front. */
-struct half {
-    _Atomic uint64_t peer; /* the other session's id; 0: not known yet; UINT64_MAX: closed */
-};
-
 static struct iocp_service *service;
 static struct iocp_address target;
 static struct iocp_session_class front_class, back_class; /* accepted; connected to the target */
 
+/* The user's area: the other session's id; 0: the back tells it later; UINT64_MAX: closed. */
 static _Atomic uint64_t *peer_of(struct iocp_session *session)
 {
-    return &((struct half *)iocp_session_user(session))->peer;
+    return iocp_session_user(session);
 }
 
 /* Does something to the session of that id, if there still is one. */
 static void session_do(uint64_t id, void (*what)(struct iocp_session *session))
 {
     struct iocp_session *session = iocp_service_find(service, id);
-    if (session != NULL) {
+    if (session != NULL)
         what(session);
-    }
     iocp_session_unref(session);
 }
 
@@ -40,9 +35,8 @@ static size_t half_received(struct iocp_session *session, const void *data, size
         iocp_session_abort(session); /* no memory: bytes are never lost in silence */
     } else if (error == 0 && iocp_session_queued(peer) > front_class.send_pause) {
         iocp_session_pause(session);
-        if (iocp_session_queued(peer) <= front_class.send_low) {
+        if (iocp_session_queued(peer) <= front_class.send_low)
             iocp_session_resume(session); /* it drained just before the pause */
-        }
     }
     iocp_session_unref(peer);
     return size;
@@ -52,6 +46,15 @@ static void half_drained(struct iocp_session *session, void *none)
 {
     (void)none;
     session_do(*peer_of(session), iocp_session_resume);
+}
+
+static void half_ended(struct iocp_session *session, void *none)
+{
+    struct iocp_session *peer = iocp_service_find(service, *peer_of(session));
+    (void)none; /* the other way goes on */
+    if (peer != NULL && iocp_session_finish(peer) == IOCP_ENOMEM)
+        iocp_session_abort(peer);
+    iocp_session_unref(peer);
 }
 
 static void half_closed(struct iocp_session *session, enum iocp_close_reason reason, void *none)
@@ -69,16 +72,15 @@ static void back_failed(struct iocp_service *unused, int error, int again, void 
 
 static void front_opened(struct iocp_session *session, void *none)
 {
-    struct half half = {.peer = iocp_session_id(session)}; /* what the back starts with */
+    _Atomic uint64_t front = iocp_session_id(session); /* what the back starts with */
     struct iocp_connect_config config = {.address = target, .session_class = &back_class};
     (void)none;
     config.failed = back_failed;
-    config.context = (void *)(uintptr_t)half.peer;
-    config.user = &half;
+    config.context = (void *)(uintptr_t)front;
+    config.user = &front;
     iocp_session_pause(session); /* until there is somebody to relay to */
-    if (iocp_service_connect(service, &config, NULL) < 0) {
+    if (iocp_service_connect(service, &config, NULL) < 0)
         iocp_session_abort(session);
-    }
 }
 
 /* Tells the front who its peer is, unless it has closed meanwhile. */
@@ -87,11 +89,10 @@ static void back_opened(struct iocp_session *session, void *none)
     struct iocp_session *front = iocp_service_find(service, *peer_of(session));
     uint64_t unknown = 0, id = iocp_session_id(session);
     (void)none;
-    if (front != NULL && atomic_compare_exchange_strong(peer_of(front), &unknown, id)) {
+    if (front != NULL && atomic_compare_exchange_strong(peer_of(front), &unknown, id))
         iocp_session_resume(front);
-    } else {
+    else
         iocp_session_abort(session);
-    }
     iocp_session_unref(front);
 }
 
@@ -100,9 +101,9 @@ int main(int argc, char **argv)
     struct iocp_session_class half = {.received = half_received, .drained = half_drained};
     struct iocp_address address;
     int error;
-
+    half.ended = half_ended;
     half.closed = half_closed;
-    half.user_size = sizeof(struct half);
+    half.user_size = sizeof(_Atomic uint64_t);
     half.send_pause = 256 * 1024;
     half.send_low = 64 * 1024;
     front_class = back_class = half;
@@ -112,9 +113,8 @@ int main(int argc, char **argv)
         (error = iocp_address_parse(argc > 2 ? argv[2] : "127.0.0.1:7000", &target)) < 0 ||
         (error = iocp_service_create(NULL, &service)) < 0 ||
         (error = iocp_service_listen(service, &address, &front_class, NULL, NULL)) < 0 ||
-        (error = iocp_service_run(service)) < 0) {
+        (error = iocp_service_run(service)) < 0)
         fprintf(stderr, "proxy: %s\n", iocp_error_text(error));
-    }
     iocp_service_unref(service);
     return error < 0;
 }

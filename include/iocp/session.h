@@ -19,7 +19,7 @@ struct iocp_session;
 
 enum iocp_close_reason {
     IOCP_CLOSE_NONE = 0,
-    IOCP_CLOSE_LOCAL,      /* iocp_session_close or _abort */
+    IOCP_CLOSE_LOCAL,      /* iocp_session_close or _abort; _finish after the peer's end */
     IOCP_CLOSE_PEER,       /* the peer ended its stream */
     IOCP_CLOSE_ERROR,      /* an operation failed: iocp_session_error says how */
     IOCP_CLOSE_PROTOCOL,   /* framing violated */
@@ -55,6 +55,12 @@ struct iocp_session_class {
     void (*message)(struct iocp_session *session, const void *data, size_t size, void *context);
     /* The send queue, which had been above send_pause, is empty to send_low again. */
     void (*drained)(struct iocp_session *session, void *context);
+    /* The peer has ended its stream, and all that it sent was delivered; what `received` left, or a
+     * message without its end, is gone. At most once, the last handler of what was received. With
+     * this set the session stays open for sending until it is closed or finished; without it the
+     * queue is sent and the session closes: IOCP_CLOSE_PEER. A reset that comes later is seen when
+     * something is sent, so have a time limit, or close soon. */
+    void (*ended)(struct iocp_session *session, void *context);
     void (*closed)(struct iocp_session *session, enum iocp_close_reason reason, void *context);
     void *context; /* handed to every handler */
 
@@ -66,8 +72,8 @@ struct iocp_session_class {
     uint32_t full_policy; /* enum iocp_full_policy */
 
     /* Time limits in nanoseconds, each off at 0; checked every `tick_ns` of the service. */
-    uint64_t read_idle_ns;
-    uint64_t write_idle_ns;
+    uint64_t read_idle_ns;  /* not after the peer's end */
+    uint64_t write_idle_ns; /* not after the end that iocp_session_finish sent */
     uint64_t send_stall_ns;
     uint64_t handshake_ns; /* until iocp_session_confirm */
     uint64_t lifetime_ns;
@@ -103,9 +109,9 @@ IOCP_API int iocp_session_error(const struct iocp_session *session);
 IOCP_API const char *iocp_close_reason_text(enum iocp_close_reason reason);
 
 /* Queues a copy of `size` bytes; all of it, or nothing. Returns 0, or IOCP_EFULL (the watermark),
- * IOCP_ECLOSED (closing or closed), IOCP_ENOMEM, IOCP_EINVAL. Sends of one thread leave in their
- * order, never mixed with those of another; those made while a batch of packets is handled leave
- * together. */
+ * IOCP_ECLOSED (finished, closing or closed), IOCP_ENOMEM, IOCP_EINVAL. Sends of one thread leave
+ * in their order, never mixed with those of another; those made while a batch of packets is handled
+ * leave together. */
 IOCP_API int iocp_session_send(struct iocp_session *session, const void *data, size_t size);
 
 /* The same without a copy: the session **shares** the buffer until it is sent. Its bytes must not
@@ -122,6 +128,13 @@ IOCP_API void iocp_session_resume(struct iocp_session *session);
 
 /* Ends the handshake limit: the peer is who it should be. */
 IOCP_API void iocp_session_confirm(struct iocp_session *session);
+
+/* Ends our side of the stream after what is queued; sends are refused from now on. Receiving goes
+ * on, and so do the handlers, until the peer ends its side: then the session closes, with
+ * IOCP_CLOSE_PEER. When the peer's end was delivered before, it closes as by iocp_session_close. A
+ * peer that never ends is the business of the time limits, or of a close. Idempotent, returns at
+ * once: 0, or IOCP_ECLOSED (not open: closing or closed), or IOCP_ENOMEM (nothing has changed). */
+IOCP_API int iocp_session_finish(struct iocp_session *session);
 
 /* Closes: sends what is queued, then ends the stream, waits for the peer's end up to linger_ns, and
  * runs `closed`. Nothing received after it is delivered. Idempotent, returns at once. */

@@ -6,6 +6,9 @@
  * open → closing [iocp__session_close]           closing → finishing [iocp__session_advance]
  * open, closing, finishing → ending [iocp__session_end]
  * ending → closed [session_take_closed]
+ * Half-closed connections are OPEN: the peer's end, once delivered, is the flag ENDED
+ * [session_peer_ended]; ours is FINISH [iocp_session_finish], then END_SENT, set with the
+ * disconnect that follows the queue. Both together lead to closing.
  *
  * Invariants
  * 1. Handlers run in the serial order of the object: only inside packets of the session's ops.
@@ -16,7 +19,10 @@
  *    threads that use it (handle_users) put the close off.
  * 4. A session in state ENDING has an op on its way that will find it so, or is in a handler that
  *    ends with iocp__session_run. So it never stays: see the op.
- * 5. The table holds one reference until `closed` has run; ops and the port hold theirs.
+ * 5. ENDED and FINISH are set under the lock while OPEN, and whoever sets the second of them closes
+ *    the session: its reason tells which came last. Nothing is delivered after ENDED, nothing is
+ *    queued after FINISH.
+ * 6. The table holds one reference until `closed` has run; ops and the port hold theirs.
  *
  * The op. `op` is the receive stream, and before it the connect or the packet that opens the
  * session. When it is idle it serves as the packet that brings a request of another thread into the
@@ -135,9 +141,9 @@ void iocp__session_set_state(struct iocp_session *session, enum iocp__session_st
 }
 
 /* The lock is held, here and in the next three. Relaxed: as above. */
-static void session_flag(struct iocp_session *session, uint8_t set, uint8_t clear)
+static void session_flag(struct iocp_session *session, unsigned set, unsigned clear)
 {
-    iocp__store_relaxed(&session->flags, (uint8_t)((session->flags | set) & ~clear));
+    iocp__store_relaxed(&session->flags, (uint16_t)((session->flags | set) & ~clear));
 }
 
 static void session_pause(struct iocp_session *session, uint8_t set, uint8_t clear)
@@ -342,7 +348,7 @@ static int session_take_closed(struct iocp_session *session)
 }
 
 /* In the serial order, as its last part. */
-static void session_finish(struct iocp_session *session)
+static void session_close_finish(struct iocp_session *session)
 {
     struct iocp_service *service = session->service;
     const struct iocp_session_class *session_class = session->session_class;
@@ -512,15 +518,37 @@ static int session_redeliver(struct iocp_session *session)
     return 1;
 }
 
-/* The peer has ended, and all that it sent is delivered: the queue goes out, then the session ends.
- * While receiving is paused, bytes that are kept put this off. */
+/* Whether the handlers have seen all that came before the peer's end: what is kept in a paused
+ * session they have not. The lock is held. */
+static int session_all_delivered(const struct iocp_session *session)
+{
+    if (!(session->flags & IOCP__SESSION_PEER_ENDED) || session->state != IOCP__SESSION_OPEN)
+        return 0;
+    return !session->kept ||
+           (!session->paused && !session->kept_ready && !(session->flags & IOCP__SESSION_OFFER));
+}
+
+/* The peer has ended, and all that it sent is delivered. Without `ended`, or when our side was
+ * finished before, the queue goes out and the session ends. */
 static void session_peer_ended(struct iocp_session *session)
 {
+    const struct iocp_session_class *session_class = session->session_class;
     /* Relaxed: set in this order of handlers. */
-    if (!(iocp__load_relaxed(&session->flags) & IOCP__SESSION_PEER_ENDED) ||
-        iocp__session_state(session) != IOCP__SESSION_OPEN)
+    if (!(iocp__load_relaxed(&session->flags) & IOCP__SESSION_PEER_ENDED))
         return;
-    if (!session->kept || iocp__session_may_deliver(session))
+    iocp__lock_acquire(&session->lock);
+    int close = session_all_delivered(session);
+    int tell = close && session_class->ended && !(session->flags & IOCP__SESSION_ENDED);
+    if (session_class->ended)
+        close = tell && session->flags & IOCP__SESSION_FINISH;
+    if (tell)
+        session_flag(session, IOCP__SESSION_ENDED, 0);
+    iocp__lock_release(&session->lock);
+    if (tell) {
+        iocp__receive_drop(session);
+        session_class->ended(session, session_class->context);
+    }
+    if (close)
         iocp__session_close(session, IOCP_CLOSE_PEER);
 }
 
@@ -535,7 +563,7 @@ void iocp__session_run(struct iocp_session *session)
         /* Once more when it was resumed while this ran: that thread saw the stream armed. */
     } while (session_redeliver(session));
     if (session_take_closed(session))
-        session_finish(session);
+        session_close_finish(session);
 }
 
 /* ---- Time limits. */
@@ -574,9 +602,11 @@ static uint64_t session_limits(struct iocp_session *session, uint64_t now_ns,
         session_limit_add(&limit, session->time_ns, c->handshake_ns, IOCP_CLOSE_HANDSHAKE);
     session_limit_add(&limit, session->time_ns, c->lifetime_ns, IOCP_CLOSE_LIFETIME);
     session_limit_add(&limit, taken, c->send_stall_ns, IOCP_CLOSE_SEND_STALL);
-    session_limit_add(&limit, session->paused ? now_ns : read, c->read_idle_ns,
-                      IOCP_CLOSE_READ_IDLE);
-    session_limit_add(&limit, write, c->write_idle_ns, IOCP_CLOSE_WRITE_IDLE);
+    if (!(session->flags & IOCP__SESSION_PEER_ENDED))
+        session_limit_add(&limit, session->paused ? now_ns : read, c->read_idle_ns,
+                          IOCP_CLOSE_READ_IDLE);
+    if (!(session->flags & IOCP__SESSION_END_SENT))
+        session_limit_add(&limit, write, c->write_idle_ns, IOCP_CLOSE_WRITE_IDLE);
     *out_over = limit.over;
     return limit.next_ns;
 }

@@ -15,7 +15,8 @@ struct iocp__membership;
 struct iocp__send_block;
 
 /* What holds of a session. One function changes it (session.c: iocp__session_set_state).
- * The order counts: from CLOSING on nothing is delivered or queued any more. */
+ * The order counts: from CLOSING on nothing is delivered or queued any more. Half of an OPEN
+ * connection may have ended: the flags PEER_ENDED, FINISH. */
 enum iocp__session_state {
     IOCP__SESSION_NEW = 1,    /* accepted; `admit` and `opened` have not run */
     IOCP__SESSION_CONNECTING, /* the connect is on its way */
@@ -48,7 +49,10 @@ enum iocp__session_flag {
     IOCP__SESSION_CONFIRMED = 4,
     IOCP__SESSION_PEER_ENDED = 8, /* the end of the peer's stream was read */
     IOCP__SESSION_OFFER = 16,     /* resumed: what is kept is offered again */
-    IOCP__SESSION_RESET = 32      /* ENDING: with a reset */
+    IOCP__SESSION_RESET = 32,     /* ENDING: with a reset */
+    IOCP__SESSION_ENDED = 64,     /* `ended` runs or has run; only with PEER_ENDED */
+    IOCP__SESSION_FINISH = 128,   /* iocp_session_finish: nothing is queued any more */
+    IOCP__SESSION_END_SENT = 256  /* OPEN and later: our end was sent for it, or is being sent */
 };
 
 #define IOCP__PEER_SIZE 28 /* of sockaddr_in6 */
@@ -80,13 +84,13 @@ struct iocp_session {
     struct iocp__lock lock;
 
     unsigned char peer[IOCP__PEER_SIZE];
+    uint16_t flags; /* the lock's; atomic to read */
     uint8_t peer_size;
 
     int8_t error;   /* the lock's; atomic to read */
     uint8_t state;  /* the lock's; atomic to read */
     uint8_t reason; /* the lock's; atomic to read */
     uint8_t paused; /* the lock's; atomic to read */
-    uint8_t flags;  /* the lock's; atomic to read */
 
     uint8_t use;           /* the lock's, as the next five */
     uint8_t sending;       /* the op of the block is in flight */
@@ -198,7 +202,8 @@ static inline uint8_t iocp__session_state(const struct iocp_session *session)
 
 /* ---- Sending (session_send.c). The lock is not held in any. */
 
-/* Moves a closing session on when its queue is empty: sends the end of the stream, or ends it. */
+/* Moves a closing session on when its queue is empty: sends the end of the stream, waits for the
+ * peer's when that was sent, or ends it. */
 void iocp__session_advance(struct iocp_session *session);
 
 /* Decides what comes next: at the end of each packet of the session. */

@@ -5,11 +5,14 @@
  * as one.
  *
  * Invariants (of the lock)
- * 1. block is there exactly while `sending` or while something is queued.
+ * 1. block is there exactly while `sending` or while something is queued, and after a failure.
  * 2. queued = bytes in the queue + bytes in flight <= send_high.
  * 3. sending: the op of the block is submitted; between that and its answer nobody else submits it,
- *    and until it is gathered the queue has at least one entry.
- * 4. Something queued and not `sending`: only after the session has failed.
+ *    and until it is gathered the queue has at least one entry, or it is the disconnect.
+ * 4. The end of the stream is sent once, after all that was queued: for FINISH by the block that
+ *    sent the last of it (END_SENT), so that it needs no memory then; else by the advance of a
+ *    closing session.
+ * 5. Something queued and not `sending`: only after the session has failed.
  *
  * Memory that a send needs is fetched without the lock; then all is tried again (send_loop). */
 #include "net/session.h"
@@ -65,10 +68,25 @@ static int send_merges(const struct iocp_session *session)
     return session->session_class->full_policy != IOCP_FULL_DROP;
 }
 
+/* A hint without the lock. */
+static int send_is_closed(const struct iocp_session *session)
+{
+    /* Relaxed: as iocp__session_state. */
+    return iocp__session_state(session) != IOCP__SESSION_OPEN ||
+           iocp__load_relaxed(&session->flags) & IOCP__SESSION_FINISH;
+}
+
 static void send_set_queued(struct iocp_session *session, uint32_t queued)
 {
     /* Relaxed: iocp_session_queued looks without the lock. */
     iocp__store_relaxed(&session->queued, queued);
+}
+
+/* The lock is held. */
+static void send_flag(struct iocp_session *session, unsigned flag)
+{
+    /* Relaxed: the lock orders it; those who look without it look for a hint. */
+    iocp__store_relaxed(&session->flags, (uint16_t)(session->flags | flag));
 }
 
 /* ---- The op. */
@@ -117,8 +135,16 @@ static int send_unpause(struct iocp_session *session)
     /* A handler that consumed nothing may have done so for want of room here. */
     iocp__store_relaxed(&session->paused,
                         (uint8_t)(session->paused & ~(IOCP__PAUSE_SEND | IOCP__PAUSE_FULL)));
-    iocp__store_relaxed(&session->flags, (uint8_t)(session->flags | IOCP__SESSION_OFFER));
+    send_flag(session, IOCP__SESSION_OFFER);
     return 1;
+}
+
+/* The block, whose queue is empty, sends our end. The lock is held. */
+static void send_end(struct iocp_session *session, struct iocp__send_block *block)
+{
+    iocp__assert(block->count == 0 && session->queued == 0);
+    block->disconnect = 1;
+    send_flag(session, IOCP__SESSION_END_SENT);
 }
 
 /* A send was taken whole. */
@@ -135,8 +161,13 @@ static void send_done(struct iocp_session *session, struct iocp__send_block *blo
     /* Relaxed: as above. */
     iocp__store_relaxed(&block->since_ns, now);
     int again = block->count > 0 && session->state < IOCP__SESSION_ENDING;
+    if (block->count == 0 && session->flags & IOCP__SESSION_FINISH &&
+        session->state == IOCP__SESSION_OPEN) {
+        send_end(session, block);
+        again = 1;
+    }
     session->sending = (uint8_t)again;
-    if (block->count == 0) {
+    if (block->count == 0 && !again) {
         session->block = NULL;
         unused = block;
     }
@@ -160,6 +191,16 @@ static void send_rest(struct iocp_session *session)
     iocp__lock_release(&session->lock);
 }
 
+/* Our end was sent. The session may stay for long: without the block. */
+static void send_end_done(struct iocp_session *session, struct iocp__send_block *block)
+{
+    iocp__lock_acquire(&session->lock);
+    session->sending = 0;
+    session->block = NULL;
+    iocp__lock_release(&session->lock);
+    iocp__send_block_give(send_pool(session), block);
+}
+
 static void session_sent(const struct iocp_packet *packet)
 {
     struct iocp__send_block *block = packet->op->context;
@@ -170,7 +211,7 @@ static void session_sent(const struct iocp_packet *packet)
         iocp__session_end(session, IOCP_CLOSE_ERROR, (int)packet->result, 0);
         send_rest(session);
     } else if (block->disconnect) {
-        send_rest(session);
+        send_end_done(session, block);
     } else {
         /* Relaxed: a counter. */
         iocp__add_relaxed(&iocp__service_shard(session->service, session->id)->bytes_sent,
@@ -193,8 +234,11 @@ void iocp__session_advance(struct iocp_session *session)
     iocp__lock_acquire(&session->lock);
     int ready = send_may_finish(session);
     int ended = session->flags & IOCP__SESSION_PEER_ENDED;
+    int sent = ready && !ended && session->flags & IOCP__SESSION_END_SENT;
+    if (sent)
+        iocp__session_set_state(session, IOCP__SESSION_FINISHING);
     iocp__lock_release(&session->lock);
-    if (!ready)
+    if (!ready || sent)
         return;
     if (!ended)
         block = iocp__send_block_take(send_pool(session), session, session_sent);
@@ -206,7 +250,8 @@ void iocp__session_advance(struct iocp_session *session)
     }
     block->disconnect = 1;
     iocp__lock_acquire(&session->lock);
-    ready = send_may_finish(session);
+    /* When the peer has ended since, the packet that said so comes here, too. */
+    ready = send_may_finish(session) && !(session->flags & IOCP__SESSION_PEER_ENDED);
     if (ready) {
         iocp__assert(!session->block);
         iocp__session_set_state(session, IOCP__SESSION_FINISHING);
@@ -218,6 +263,55 @@ void iocp__session_advance(struct iocp_session *session)
         send_submit(session, block);
     else
         iocp__send_block_give(send_pool(session), block);
+}
+
+/* Marks the session as finished. Returns 0, IOCP_ECLOSED, or 1: a block is needed. *close: the
+ * peer's end came before. The lock is held. */
+static int send_try_finish(struct iocp_session *session, struct iocp__send_block **spare,
+                           int *submit, int *close)
+{
+    if (session->state != IOCP__SESSION_OPEN)
+        return IOCP_ECLOSED;
+    if (session->flags & IOCP__SESSION_FINISH)
+        return 0;
+    *close = session->flags & IOCP__SESSION_ENDED;
+    if (!*close && !session->block) {
+        if (!*spare)
+            return 1;
+        session->block = *spare;
+        *spare = NULL;
+        send_end(session, session->block);
+        session->sending = 1;
+        *submit = 1;
+    }
+    send_flag(session, IOCP__SESSION_FINISH);
+    return 0;
+}
+
+int iocp_session_finish(struct iocp_session *session)
+{
+    struct iocp__send_block *spare = NULL;
+    int submit = 0;
+    int close = 0;
+    int result;
+    do {
+        iocp__lock_acquire(&session->lock);
+        result = send_try_finish(session, &spare, &submit, &close);
+        iocp__lock_release(&session->lock);
+        if (result == 1) {
+            spare = iocp__send_block_take(send_pool(session), session, session_sent);
+            if (!spare)
+                return IOCP_ENOMEM;
+            /* For send_stall_ns. */
+            spare->since_ns = iocp_now_ns();
+        }
+    } while (result == 1);
+    iocp__send_block_give(send_pool(session), spare);
+    if (submit)
+        send_submit(session, session->block);
+    if (close)
+        iocp__session_close(session, IOCP_CLOSE_LOCAL);
+    return result;
 }
 
 /* ---- One send. Down to send_try the lock is held. */
@@ -287,7 +381,7 @@ static void send_appended(struct iocp_session *session, struct send_work *work)
 /* Returns 0 (queued), an error, or 1 when work says what is missing. */
 static int send_try(struct iocp_session *session, struct send_work *work)
 {
-    if (session->state != IOCP__SESSION_OPEN)
+    if (send_is_closed(session))
         return IOCP_ECLOSED;
     int room = send_make_room(session, work);
     work->more_drops = room > 0;
@@ -393,7 +487,7 @@ int iocp_session_send(struct iocp_session *session, const void *data, size_t siz
 {
     if (!session || (!data && size))
         return IOCP_EINVAL;
-    if (iocp__session_state(session) != IOCP__SESSION_OPEN)
+    if (send_is_closed(session))
         return IOCP_ECLOSED;
     if (size == 0)
         return 0;
@@ -407,7 +501,7 @@ int iocp_session_send_buffer(struct iocp_session *session, struct iocp_buffer *b
 {
     if (!session || !buffer)
         return IOCP_EINVAL;
-    if (iocp__session_state(session) != IOCP__SESSION_OPEN)
+    if (send_is_closed(session))
         return IOCP_ECLOSED;
     if (iocp_buffer_size(buffer) == 0)
         return 0;

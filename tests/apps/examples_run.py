@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 
 sys.dont_write_bytecode = True
 from support import (DEADLINE_S, Program, Stream, check, check_equal, connect,  # noqa: E402
@@ -104,6 +105,38 @@ def client():
     server.stop()
 
 
+def client_prints_answers_after_its_input():
+    server = start_chat()
+    client_program = Program("example-client", server.lines[0])
+    output = client_program.output
+    check(output.line().startswith("* welcome"), "the first line is the welcome")
+    client_program.write("/nick ann\n" + "/who\n" * 1000)
+    client_program.close_input()
+    check_equal(output.line(), "* you are ann now")
+    for _ in range(1000):
+        check_equal(output.line(), "* in lobby (1): ann")
+    client_program.wait(0)  # the server has closed
+    server.stop()
+
+
+def client_waits_for_the_server():
+    """It has ended its side; what the server says then is printed, until that closes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(DEADLINE_S)
+        client_program = Program("example-client", "127.0.0.1:%d" % listener.getsockname()[1])
+        client_program.write("question\n")
+        client_program.close_input()
+        connection = listener.accept()[0]
+        connection.settimeout(DEADLINE_S)
+        check_equal(Stream(connection.fileno(), "the server").rest(), b"question\n")
+        for number in range(3):
+            connection.sendall(b"answer %d\n" % number)
+            check_equal(client_program.output.line(), f"answer {number}")
+        check(client_program.process.poll() is None, "the client has not waited")
+        connection.close()
+        check_equal(client_program.wait(0), ("", ""))
+
+
 def client_reconnects():
     address = listen_address()
     client_program = Program("example-client", address, "/nick ann")
@@ -142,6 +175,44 @@ def proxy_relays():
     end(program)
 
 
+def proxy_half_closes():
+    """A client that ends its side at once gets all that an echo server sends back."""
+    server = start_echo()
+    program, connection = start("proxy", listen_address(), server.address)
+    data = random.Random(3).randbytes(4 << 20)
+    connection.settimeout(DEADLINE_S)
+    sender = threading.Thread(target=lambda: (connection.sendall(data),
+                                              connection.shutdown(socket.SHUT_WR)))
+    sender.start()
+    received = Stream(connection.fileno(), "the client").rest()
+    sender.join()
+    check(received == data, f"{len(received)} bytes came back, of {len(data)}")
+    end(program)
+    server.stop()
+
+
+def proxy_passes_each_end_on():
+    """The target sees the end of the client, and then still answers; and the other way round."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(DEADLINE_S)
+        address = listen_address()
+        program, connection = start("proxy", address,
+                                    "127.0.0.1:%d" % listener.getsockname()[1])
+        for client_first in (True, False):
+            target = listener.accept()[0]
+            first, second = (connection, target) if client_first else (target, connection)
+            first.sendall(b"all")
+            first.shutdown(socket.SHUT_WR)
+            check_equal(Stream(second.fileno(), "the second").rest(), b"all")
+            for piece in (b"some", b"more"):
+                second.sendall(piece)
+                check_equal(first.recv(4, socket.MSG_WAITALL), piece)
+            second.shutdown(socket.SHUT_WR)
+            check_equal(Stream(first.fileno(), "the first").rest(), b"")
+            connection = connect(address)
+        end(program)
+
+
 def proxy_back_pressure():
     """A target that sends for ever to a client that does not read is slowed down."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -174,5 +245,6 @@ def port_counts_lines():
 
 
 if __name__ == "__main__":
-    run(echo, chat, wrong_address, client, client_reconnects, proxy_relays, proxy_back_pressure,
-        port_counts_lines)
+    run(echo, chat, wrong_address, client, client_prints_answers_after_its_input,
+        client_waits_for_the_server, client_reconnects, proxy_relays, proxy_half_closes,
+        proxy_passes_each_end_on, proxy_back_pressure, port_counts_lines)

@@ -47,6 +47,7 @@ static void host_opened(struct iocp_session *session, void *context)
 static void host_count(struct host *host, struct guest *guest, size_t size)
 {
     CHECK_EQ(guest->opened, 1);
+    CHECK_EQ(guest->ended, 0);
     guest->messages++;
     guest->bytes += size;
     latch_add(&host->bytes, size);
@@ -95,6 +96,19 @@ static void host_drained(struct iocp_session *session, void *context)
     latch_add(&host->drained, 1);
 }
 
+static void host_ended(struct iocp_session *session, void *context)
+{
+    struct host *host = host_of(context);
+    struct guest *guest = guest_of(session);
+    guest_enter(guest);
+    CHECK_EQ(guest->opened, 1);
+    CHECK_EQ(guest->ended, 0);
+    guest->ended = 1;
+    host->ended_hook(host, session);
+    guest_leave(guest);
+    latch_add(&host->ended, 1);
+}
+
 static void host_closed(struct iocp_session *session, enum iocp_close_reason reason, void *context)
 {
     struct host *host = host_of(context);
@@ -134,6 +148,7 @@ void host_init(struct host *host)
     latch_init(&host->bytes);
     latch_init(&host->messages);
     latch_init(&host->drained);
+    latch_init(&host->ended);
     latch_init(&host->stopped);
     latch_init(&host->event);
     iocp_service_config_init(&host->config);
@@ -154,6 +169,8 @@ void host_init(struct host *host)
 
 void host_make(struct host *host)
 {
+    if (host->ended_hook)
+        host->session_class.ended = host_ended;
     CHECK_OK(iocp_service_create(&host->config, &host->service));
     if (host->no_listener)
         return;

@@ -20,6 +20,7 @@ struct guest {
     uint32_t inside; /* a handler runs */
     uint32_t opened;
     uint32_t closed;
+    uint32_t ended;
     uint32_t messages;
     uint64_t bytes;
     uint64_t number; /* the test's */
@@ -42,6 +43,8 @@ struct host {
     void (*message_hook)(struct host *host, struct iocp_session *session, const void *data,
                          size_t size);
     void (*drained_hook)(struct host *host, struct iocp_session *session);
+    /* With it the class gets `ended`. */
+    void (*ended_hook)(struct host *host, struct iocp_session *session);
     void (*closed_hook)(struct host *host, struct iocp_session *session,
                         enum iocp_close_reason reason);
 
@@ -50,6 +53,7 @@ struct host {
     struct latch bytes;    /* received */
     struct latch messages; /* calls of received and message */
     struct latch drained;
+    struct latch ended;
     struct latch stopped;
     struct latch event;             /* the test's */
     uint64_t reasons[HOST_REASONS]; /* atomic */

@@ -48,7 +48,7 @@ struct iocp_frame {
 /* Looks for the first message in `size` bytes, of which the first `scanned` are known to hold no
  * end (LINE; 0 is always right). Returns 1 and the frame; 0 when more bytes are needed;
  * IOCP_EPROTOCOL for a size below the minimum or above the maximum, found as soon as the field is
- * there. RAW: whatever is there is the message. */
+ * there. RAW: whatever is there is the message. IOCP_EINVAL: a pointer is missing. */
 IOCP_API int iocp_framing_next(const struct iocp_framing *framing, const void *data, size_t size,
                                size_t scanned, struct iocp_frame *out_frame);
 

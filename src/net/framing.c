@@ -152,6 +152,8 @@ static int framing_next_length(const struct iocp_framing *framing, const void *d
 int iocp_framing_next(const struct iocp_framing *framing, const void *data, size_t size,
                       size_t scanned, struct iocp_frame *out_frame)
 {
+    if (!framing || (!data && size) || !out_frame)
+        return IOCP_EINVAL;
     switch (framing->kind) {
     case IOCP_FRAMING_LINE:
         return framing_next_line(framing, data, size, scanned, out_frame);

@@ -207,6 +207,8 @@ void iocp_group_each(struct iocp_group *group,
 {
     uint32_t count;
     int stop = 0;
+    if (!group || !visit)
+        return;
     struct group_array *array = group_enter(group, &count);
     for (uint32_t i = 0; i < count && !stop; i++) {
         /* Relaxed: the session was there before the array's reference was taken. */
@@ -235,7 +237,8 @@ uint32_t iocp_group_publish(struct iocp_group *group, struct iocp_buffer *buffer
                             const struct iocp_session *except)
 {
     struct group_message message = {buffer, except, 0};
-    iocp_group_each(group, group_send_to, &message);
+    if (buffer)
+        iocp_group_each(group, group_send_to, &message);
     return message.taken;
 }
 
@@ -302,6 +305,8 @@ static int group_try_join(struct iocp_group *group, struct iocp_session *session
 int iocp_group_join(struct iocp_group *group, struct iocp_session *session)
 {
     struct group_join join = {NULL, NULL, NULL, 0};
+    if (!group || !session)
+        return IOCP_EINVAL;
     join.membership = iocp__allocate(sizeof(*join.membership));
     if (!join.membership)
         return IOCP_ENOMEM;
@@ -347,6 +352,8 @@ static struct iocp__membership *group_unlink(struct iocp__membership **at)
 int iocp_group_leave(struct iocp_group *group, struct iocp_session *session)
 {
     struct iocp__membership *membership = NULL;
+    if (!group || !session)
+        return IOCP_EINVAL;
     iocp__lock_acquire(&session->lock);
     struct iocp__membership **at = group_find(group, session);
     int found = *at != NULL;

@@ -441,6 +441,8 @@ int iocp_service_disconnect(struct iocp_service *service, uint64_t connector)
 
 int iocp_service_start(struct iocp_service *service)
 {
+    if (!service)
+        return IOCP_EINVAL;
     struct iocp_workers_config config = {.count = service->config.workers};
     struct iocp_workers *workers = NULL;
     iocp__lock_acquire(&service->lock);
@@ -525,6 +527,8 @@ static void service_close_all(struct iocp_service *service)
 
 void iocp_service_stop(struct iocp_service *service)
 {
+    if (!service)
+        return;
     uint64_t now = iocp_now_ns();
     uint64_t drain = service->config.drain_ns;
     iocp__lock_acquire(&service->lock);
@@ -642,6 +646,8 @@ static int service_in_handler(struct iocp_service *service)
 
 int iocp_service_join(struct iocp_service *service)
 {
+    if (!service)
+        return IOCP_EINVAL;
     if (service_in_handler(service))
         return IOCP_EBUSY;
     iocp__lock_acquire(&service->lock);
@@ -674,7 +680,7 @@ int iocp_service_join(struct iocp_service *service)
 
 struct iocp_session *iocp_service_find(struct iocp_service *service, uint64_t id)
 {
-    return iocp__table_find(&service->table, id);
+    return service ? iocp__table_find(&service->table, id) : NULL;
 }
 
 void iocp_service_each(struct iocp_service *service,
@@ -683,7 +689,7 @@ void iocp_service_each(struct iocp_service *service,
     struct iocp_session *sessions[SERVICE_BATCH];
     uint64_t cursor = 0;
     uint32_t count;
-    int stop = 0;
+    int stop = !service || !visit;
     while (!stop &&
            (count = iocp__table_collect(&service->table, &cursor, sessions, SERVICE_BATCH, 0))) {
         for (uint32_t i = 0; i < count; i++) {
@@ -709,7 +715,8 @@ static int service_send_to(struct iocp_session *session, void *context)
 uint32_t iocp_service_broadcast(struct iocp_service *service, struct iocp_buffer *buffer)
 {
     struct service_message message = {buffer, 0};
-    iocp_service_each(service, service_send_to, &message);
+    if (buffer)
+        iocp_service_each(service, service_send_to, &message);
     return message.taken;
 }
 

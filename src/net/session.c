@@ -714,6 +714,8 @@ int iocp_session_error(const struct iocp_session *session)
 
 void iocp_session_pause(struct iocp_session *session)
 {
+    if (!session)
+        return;
     iocp__lock_acquire(&session->lock);
     session_pause(session, IOCP__PAUSE_USER, 0);
     iocp__lock_release(&session->lock);
@@ -729,6 +731,8 @@ void iocp__session_pause_full(struct iocp_session *session)
 
 void iocp_session_resume(struct iocp_session *session)
 {
+    if (!session)
+        return;
     /* Paused time is no idle time. Relaxed: a time. */
     iocp__store_relaxed(&session->read_stamp, iocp__stamp(iocp_now_ns()));
     iocp__lock_acquire(&session->lock);
@@ -743,6 +747,8 @@ void iocp_session_resume(struct iocp_session *session)
 
 void iocp_session_confirm(struct iocp_session *session)
 {
+    if (!session)
+        return;
     iocp__lock_acquire(&session->lock);
     session_flag(session, IOCP__SESSION_CONFIRMED, 0);
     iocp__lock_release(&session->lock);
@@ -750,12 +756,14 @@ void iocp_session_confirm(struct iocp_session *session)
 
 void iocp_session_close(struct iocp_session *session)
 {
-    iocp__session_close(session, IOCP_CLOSE_LOCAL);
+    if (session)
+        iocp__session_close(session, IOCP_CLOSE_LOCAL);
 }
 
 void iocp_session_abort(struct iocp_session *session)
 {
-    iocp__session_end(session, IOCP_CLOSE_LOCAL, 0, 1);
+    if (session)
+        iocp__session_end(session, IOCP_CLOSE_LOCAL, 0, 1);
 }
 
 const char *iocp_close_reason_text(enum iocp_close_reason reason)

@@ -294,6 +294,8 @@ int iocp_session_finish(struct iocp_session *session)
     int submit = 0;
     int close = 0;
     int result;
+    if (!session)
+        return IOCP_EINVAL;
     do {
         iocp__lock_acquire(&session->lock);
         result = send_try_finish(session, &spare, &submit, &close);

@@ -284,6 +284,32 @@ TEST(busy_stream_leaves_others_their_turn)
     lane_close(&lane);
 }
 
+/* There is no memory for one more buffer, and a moment later there is: the stream, which found none,
+ * goes on, although no buffer comes back to the pool. */
+TEST(stream_goes_on_when_there_is_memory_again)
+{
+    struct lane lane;
+    struct iocp_event *event;
+
+    lane_open_tcp(&lane);
+    iocp_op_recv_stream(&lane.op);
+    lane_submit(&lane);
+    send_all(lane.peer, "one", 3);
+    event = contract_next(&lane.contract);
+    CHECK_EQ(event->result, 3);
+    struct iocp_buffer *held = event->buffer; /* the one that a pool begins with */
+    iocp_memory_fail(1, 0);
+    send_all(lane.peer, "two", 3);
+    event = contract_next(&lane.contract);
+    CHECK_EQ(event->result, 3);
+    CHECK_EQ(lane.contract.starved, 1);
+    iocp_buffer_unref(event->buffer);
+    iocp_buffer_unref(held);
+    contract_cancel(&lane.contract, &lane.op);
+    CHECK_EQ(contract_answer(&lane.contract, &lane.op), IOCP_ECANCELED);
+    lane_close(&lane);
+}
+
 /* ---- What the system refuses. */
 
 TEST(file_cannot_be_polled)

@@ -284,8 +284,8 @@ TEST(busy_stream_leaves_others_their_turn)
     lane_close(&lane);
 }
 
-/* There is no memory for one more buffer, and a moment later there is: the stream, which found none,
- * goes on, although no buffer comes back to the pool. */
+/* There is no memory for one more buffer, and a moment later there is: the stream, which found
+ * none, goes on, although no buffer comes back to the pool. */
 TEST(stream_goes_on_when_there_is_memory_again)
 {
     struct lane lane;

@@ -4,8 +4,11 @@ file(GLOB library_sources CONFIGURE_DEPENDS
     src/base/*.c src/os/*.c src/backend/*.c src/core/*.c src/net/*.c)
 if(WIN32)
     list(FILTER library_sources EXCLUDE REGEX "/os/posix[^/]*\\.c$")
+    list(FILTER library_sources EXCLUDE REGEX
+        "/backend/(uring[^/]*|ring|epoll[^/]*|try|files|system_linux)\\.c$")
 else()
     list(FILTER library_sources EXCLUDE REGEX "/os/win32[^/]*\\.c$")
+    list(FILTER library_sources EXCLUDE REGEX "/backend/(iocp[^/]*|system_windows)\\.c$")
 endif()
 
 # Position-independent for both: on x86-64 and arm64 it costs nothing that could be measured, and

@@ -32,16 +32,19 @@ typedef intptr_t iocp_handle;
 #define IOCP_HANDLE_INVALID ((iocp_handle)-1)
 
 /* A piece of memory, in the field order of the system's own type (iovec, WSABUF), so that an array
- * of them reaches the kernel uncopied. */
+ * of them reaches the kernel uncopied. On Windows a size has 32 bits: an operation of 4 GiB or more
+ * in one piece is refused there (IOCP_EINVAL of submit). */
 #ifdef _WIN32
+typedef uint32_t iocp_slice_size;
 struct iocp_slice {
-    uint32_t size;
+    iocp_slice_size size;
     void *data;
 };
 #else
+typedef size_t iocp_slice_size;
 struct iocp_slice {
     void *data;
-    size_t size;
+    iocp_slice_size size;
 };
 #endif
 

@@ -1,4 +1,4 @@
-/* The contract between the port and what does its I/O: io_uring, epoll, (Windows' port, a
+/* The contract between the port and what does its I/O: io_uring, epoll, Windows' port, (a
  * simulation).
  *
  * The seam is at completion. A backend takes operations and answers each; a kernel that tells of
@@ -23,7 +23,12 @@
  * submitted by one thread, canceled by a second and reaped by a third, while the first is blocked
  * elsewhere, or has exited. A request that the kernel cancels because its thread exited is started
  * again by the backend, unless `cancel` was called for it. Only `bell` comes from any thread at any
- * time. */
+ * time.
+ *
+ * With IOCP__CAP_SHARED the lanes of one port share one source of completions, and the kernel
+ * behind it decides which of the threads that wait goes on, and how many run at a time. Then any
+ * number of threads are inside `fetch` at any time, whoever holds the lanes; a lane is held only
+ * for a moment, to submit to it and to take what was fetched for it. */
 #ifndef IOCP_BACKEND_H
 #define IOCP_BACKEND_H
 
@@ -44,7 +49,21 @@ enum iocp__backend_caps {
     IOCP__CAP_FILES = 1, /* reads and writes of files without threads of ours */
     /* What a thread submitted is not finished while it computes: somebody has to interrupt it. The
      * port does, at each tick of the watch while a worker is stuck (iocp__threads_interrupt). */
-    IOCP__CAP_COOPERATIVE = 2
+    IOCP__CAP_COOPERATIVE = 2,
+    /* The kernel is the gate: it has `fetch`, and no `watch`. */
+    IOCP__CAP_SHARED = 4,
+    IOCP__CAP_DISCONNECT = 8 /* takes DISCONNECT ops; elsewhere the port ends the sending side */
+};
+
+/* How a lane is made. */
+struct iocp__kernel_config {
+    struct iocp_pool *pool; /* borrowed; outlives the lane and holds at most `buffer_count` */
+    uint32_t buffer_count;
+    uint32_t concurrency; /* IOCP__CAP_SHARED: threads that the kernel lets run at a time */
+    uint32_t index;       /* of the lane in its port, below 64 */
+    /* IOCP__CAP_SHARED: the lane whose source of completions it shares, and that outlives it; NULL:
+     * it has one of its own. */
+    struct iocp__kernel *first;
 };
 
 struct iocp__backend {
@@ -56,11 +75,15 @@ struct iocp__backend {
      * or IOCP_EMFILE: for want of these it could not be tried. */
     int (*probe)(char *text, size_t size);
 
-    /* Makes a lane; `pool` is borrowed, outlives it and holds at most `buffer_count` buffers.
-     * IOCP_ENOMEM, IOCP_EMFILE, IOCP_ENOTSUP. */
-    int (*create)(struct iocp_pool *pool, uint32_t buffer_count, struct iocp__kernel **out_kernel);
+    /* Makes a lane. IOCP_ENOMEM, IOCP_EMFILE, IOCP_ENOTSUP. */
+    int (*create)(const struct iocp__kernel_config *config, struct iocp__kernel **out_kernel);
     /* Every op has been answered and every object detached. */
     void (*destroy)(struct iocp__kernel *kernel);
+
+    /* Any thread, before the handle is registered: binds it to the lane's source of completions for
+     * the rest of its life. IOCP_EBADHANDLE, IOCP_EBUSY (it is bound already). NULL where a kernel
+     * knows no such thing. */
+    int (*associate)(struct iocp__kernel *kernel, iocp_handle handle);
 
     /* A registered object comes to the lane, before its first op; it leaves when its last op is
      * answered, right before its handle is closed. object->backend and backend_data are the
@@ -68,7 +91,8 @@ struct iocp__backend {
     void (*attach)(struct iocp__kernel *kernel, struct iocp_object *object);
     void (*detach)(struct iocp__kernel *kernel, struct iocp_object *object);
 
-    /* Takes an op of any kind but TIMER, POST and DISCONNECT, which are the port's own.
+    /* Takes an op of any kind but TIMER and POST, which are the port's own, and DISCONNECT, which
+     * is where the caps do not say else.
      * op->progress is 0; op->backend and backend_data are the backend's own, 0 at first. It may be
      * given to the kernel at once or with the next `wait`. Sends go out whole: a partial one goes
      * on until all is taken, it is canceled (IOCP_ECANCELED) or it fails. */
@@ -83,12 +107,19 @@ struct iocp__backend {
      * watched lane has something. It may return with nothing. */
     void (*wait)(struct iocp__kernel *kernel, uint64_t deadline_ns, struct iocp__queue *done);
 
-    /* Ends the present or the next `wait`. */
+    /* IOCP__CAP_SHARED, else NULL; any number of threads, none of which holds a lane of `kernel`'s
+     * port: waits until there is something for any of its lanes, or `deadline_ns` as for `wait`.
+     * Returns a bit for each lane that its caller is to serve, by calling `wait` without waiting as
+     * its holder: ops of it finished, or its bell was rung. */
+    uint64_t (*fetch)(struct iocp__kernel *kernel, uint64_t deadline_ns);
+
+    /* Ends the present or the next `wait`; with IOCP__CAP_SHARED one present or future `fetch`,
+     * which returns the bit of this lane. Rings that nobody has heard yet are one. */
     void (*bell)(struct iocp__kernel *kernel);
 
-    /* Once: `wait` of `kernel` ends when `other` has something to reap (now or later). Both are the
-     * same backend's; `other` is held by nobody at the moment and may be held by another thread
-     * later. May also end a wait for nothing. */
+    /* NULL with IOCP__CAP_SHARED. Once: `wait` of `kernel` ends when `other` has something to reap
+     * (now or later). Both are the same backend's; `other` is held by nobody at the moment and may
+     * be held by another thread later. May also end a wait for nothing. */
     void (*watch)(struct iocp__kernel *kernel, struct iocp__kernel *other);
 };
 
@@ -127,7 +158,12 @@ void iocp__op_done(struct iocp__queue *done, struct iocp_op *op, int64_t result,
 /* The same for an error of the system: maps it. */
 void iocp__op_failed(struct iocp__queue *done, struct iocp_op *op, int32_t os_error);
 
+/* The backends of this system, best first, with NULL behind the last: system_linux.c,
+ * system_windows.c. */
+extern const struct iocp__backend *const iocp__backends[];
+
 extern const struct iocp__backend iocp__backend_uring;
 extern const struct iocp__backend iocp__backend_epoll;
+extern const struct iocp__backend iocp__backend_windows;
 
 #endif

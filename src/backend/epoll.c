@@ -357,17 +357,16 @@ static int epoll_open(struct iocp__epoll *lane)
     return epoll_ctl(lane->descriptor, EPOLL_CTL_ADD, lane->bell, &event) < 0 ? errno : 0;
 }
 
-static int epoll_create_lane(struct iocp_pool *pool, uint32_t buffer_count,
+static int epoll_create_lane(const struct iocp__kernel_config *config,
                              struct iocp__kernel **out_kernel)
 {
     struct iocp__epoll *lane = iocp__allocate_zero(sizeof(*lane));
     int os_error;
 
-    (void)buffer_count;
     if (!lane)
         return IOCP_ENOMEM;
     lane->base.backend = &iocp__backend_epoll;
-    lane->base.pool = pool;
+    lane->base.pool = config->pool;
     lane->descriptor = -1;
     lane->bell = -1;
     iocp__queue_init(&lane->finished);

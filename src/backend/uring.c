@@ -379,10 +379,9 @@ int iocp__uring_create_sized(struct iocp_pool *pool, uint32_t buffer_count, uint
     return 0;
 }
 
-static int uring_create(struct iocp_pool *pool, uint32_t buffer_count,
-                        struct iocp__kernel **out_kernel)
+static int uring_create(const struct iocp__kernel_config *config, struct iocp__kernel **out_kernel)
 {
-    return iocp__uring_create_sized(pool, buffer_count, IOCP__URING_SQ_ENTRIES,
+    return iocp__uring_create_sized(config->pool, config->buffer_count, IOCP__URING_SQ_ENTRIES,
                                     IOCP__URING_CQ_ENTRIES, out_kernel);
 }
 

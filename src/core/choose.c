@@ -1,16 +1,11 @@
-/* The backends of this system, best first, and the choice among them. */
+/* The choice among the backends of this system. */
 #include "core/choose.h"
+
+#include "backend/backend.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const struct iocp__backend *const choose_backends[] = {
-    &iocp__backend_uring,
-    &iocp__backend_epoll,
-};
-
-#define CHOOSE_COUNT (sizeof(choose_backends) / sizeof(choose_backends[0]))
 
 static const struct {
     const char *name;
@@ -35,9 +30,9 @@ static int choose_by_name(const char *name, uint32_t *out_kind)
 
 static const struct iocp__backend *choose_find(uint32_t kind)
 {
-    for (size_t i = 0; i < CHOOSE_COUNT; i++) {
-        if (choose_backends[i]->kind == kind)
-            return choose_backends[i];
+    for (size_t i = 0; iocp__backends[i]; i++) {
+        if (iocp__backends[i]->kind == kind)
+            return iocp__backends[i];
     }
     return NULL;
 }
@@ -45,11 +40,11 @@ static const struct iocp__backend *choose_find(uint32_t kind)
 static int choose_best(const struct iocp__backend **out_backend, char *reason, size_t size)
 {
     char text[160];
-    for (size_t i = 0; i < CHOOSE_COUNT; i++) {
+    for (size_t i = 0; iocp__backends[i]; i++) {
         text[0] = 0;
-        int error = choose_backends[i]->probe(text, sizeof(text));
+        int error = iocp__backends[i]->probe(text, sizeof(text));
         if (error == 0)
-            *out_backend = choose_backends[i];
+            *out_backend = iocp__backends[i];
         /* A shortage of the moment is no reason to live with a lesser backend for ever. */
         if (error != IOCP_ENOTSUP)
             return error;
@@ -78,7 +73,7 @@ int iocp__choose_backend(uint32_t wanted, const struct iocp__backend **out_backe
     int error = backend->probe(reason, size);
     if (error < 0)
         return error;
-    if (backend != choose_backends[0])
+    if (backend != iocp__backends[0])
         snprintf(reason, size, "asked for");
     *out_backend = backend;
     return 0;

@@ -22,6 +22,7 @@
 
 #include "base/assert.h"
 #include "base/atomic.h"
+#include "core/gate_kernel.h"
 #include "core/lane.h"
 #include "core/timer.h"
 
@@ -204,6 +205,10 @@ static void gate_set_phase(struct iocp__worker *worker, enum iocp__phase phase)
 
 void iocp__gate_enter(struct iocp_port *port, struct iocp__worker *worker)
 {
+    if (port->shared) {
+        iocp__gate_kernel_enter(port, worker);
+        return;
+    }
     uint32_t phase = IOCP__PHASE_BUSY;
     /* Relaxed: only this thread writes it; the watch compares. */
     iocp__store_relaxed(&worker->sequence, worker->sequence + 1);
@@ -216,14 +221,22 @@ void iocp__gate_enter(struct iocp_port *port, struct iocp__worker *worker)
     iocp__lock_release(&port->gate.lock);
 }
 
-void iocp__gate_exit(struct iocp__worker *worker)
+void iocp__gate_exit(struct iocp_port *port, struct iocp__worker *worker)
 {
+    if (port->shared) {
+        iocp__gate_kernel_exit(port, worker);
+        return;
+    }
     iocp__debug(worker->ticket && iocp__load_relaxed(&worker->phase) == IOCP__PHASE_INSIDE);
     gate_set_phase(worker, IOCP__PHASE_BUSY);
 }
 
 void iocp__gate_leave(struct iocp_port *port, struct iocp__worker *worker)
 {
+    if (port->shared) {
+        iocp__gate_kernel_leave(port, worker);
+        return;
+    }
     struct gate_wakes wakes = {.count = 0};
     iocp__lock_acquire(&port->gate.lock);
     gate_set_phase(worker, IOCP__PHASE_OUT);
@@ -237,7 +250,7 @@ void iocp__gate_leave(struct iocp_port *port, struct iocp__worker *worker)
 int iocp__gate_ticket(struct iocp_port *port, struct iocp__worker *worker)
 {
     struct iocp__gate *gate = &port->gate;
-    if (worker->ticket)
+    if (worker->ticket || port->shared)
         return 1;
     iocp__lock_acquire(&gate->lock);
     if (gate->running < gate->limit) {
@@ -419,6 +432,10 @@ void iocp__gate_awake(struct iocp_port *port, struct iocp__worker *worker)
 
 void iocp__gate_work(struct iocp_port *port)
 {
+    if (port->shared) {
+        iocp__gate_kernel_work(port);
+        return;
+    }
     struct iocp__gate *gate = &port->gate;
     struct gate_wakes wakes = {.count = 0};
     /* Rule W. */
@@ -433,6 +450,9 @@ void iocp__gate_work(struct iocp_port *port)
 
 void iocp__gate_orders(struct iocp_port *port, struct iocp__lane *lane)
 {
+    /* Who did not have to ring (lane.c, invariant 3) has nobody to wake. */
+    if (port->shared)
+        return;
     struct iocp__gate *gate = &port->gate;
     struct gate_wakes wakes = {.count = 0};
     struct iocp__lane *ring = NULL;
@@ -452,6 +472,10 @@ void iocp__gate_orders(struct iocp_port *port, struct iocp__lane *lane)
 
 void iocp__gate_timer(struct iocp_port *port, uint64_t deadline_ns)
 {
+    if (port->shared) {
+        iocp__gate_kernel_timer(port, deadline_ns);
+        return;
+    }
     struct iocp__gate *gate = &port->gate;
     struct gate_wakes wakes = {.count = 0};
     /* Rule W, with first_ns in the place of ready_count. */
@@ -468,6 +492,10 @@ void iocp__gate_timer(struct iocp_port *port, uint64_t deadline_ns)
 
 void iocp__gate_all(struct iocp_port *port)
 {
+    if (port->shared) {
+        iocp__gate_kernel_all(port);
+        return;
+    }
     struct iocp__gate *gate = &port->gate;
     int more;
     do {
@@ -485,6 +513,8 @@ void iocp__gate_all(struct iocp_port *port)
 
 int iocp__gate_block(struct iocp_port *port, struct iocp__worker *worker)
 {
+    if (port->shared)
+        return iocp__gate_kernel_block(port, worker);
     struct iocp__gate *gate = &port->gate;
     struct gate_wakes wakes = {.count = 0};
     uint32_t phase = IOCP__PHASE_BUSY;
@@ -536,6 +566,10 @@ int iocp__gate_seize(struct iocp_port *port, struct iocp__worker *worker, uint64
 
 void iocp__gate_tick(struct iocp_port *port)
 {
+    if (port->shared) {
+        iocp__gate_kernel_tick(port);
+        return;
+    }
     struct iocp__gate *gate = &port->gate;
     struct gate_wakes wakes = {.count = 0};
     int due = iocp__timers_first(&port->timers) <= iocp__os_now_ns();

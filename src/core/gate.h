@@ -4,7 +4,10 @@
  * to sleep in the kernel; there are at most as many, each held by one worker. A worker without a
  * lane parks. All waiting workers, asleep in a lane or parked, are on one stack: the last to wait
  * is the first to be woken. All functions take the gate's lock themselves, and wake others after
- * they let go of it. */
+ * they let go of it.
+ *
+ * Where the kernel is the gate (port->shared) it has the tickets and chooses who wakes, lanes are
+ * held for moments only, and gate_kernel.h has what is different. */
 #ifndef IOCP_CORE_GATE_H
 #define IOCP_CORE_GATE_H
 
@@ -16,7 +19,7 @@ void iocp__gate_init(struct iocp__gate *gate, uint32_t limit);
 void iocp__gate_enter(struct iocp_port *port, struct iocp__worker *worker);
 
 /* It goes out with packets, for which it has a ticket. */
-void iocp__gate_exit(struct iocp__worker *worker);
+void iocp__gate_exit(struct iocp_port *port, struct iocp__worker *worker);
 
 /* It leaves the port without packets, or for good: ticket and lane go on to others. */
 void iocp__gate_leave(struct iocp_port *port, struct iocp__worker *worker);

@@ -5,7 +5,9 @@
  *    wait in object->queue[d] in the order of their submission. Both are the holder's.
  * 2. object->pending counts the ops of the handle from the moment the holder takes them out of
  *    the inbox until they are in `done`; a handle is closed only at pending 0.
- * 3. sleeping is 1 only while inbox, cancels and changes are empty.
+ * 3. sleeping is 1 only while inbox, cancels and changes are empty. (Where the kernel is the gate
+ *    the lane has no holder for most of the time: then it is 1 exactly while they are, or 0 and
+ *    the bell is rung, or owed, or the holder on its way to them.)
  * 4. An op in `cancels` is SENT, QUEUED or HELD.
  * 5. ready_count = ready.count.
  *
@@ -39,9 +41,18 @@ int iocp__lane_create(struct iocp_port *port, uint32_t index, struct iocp__lane 
     int error = iocp_pool_create(config->buffer_size, config->buffer_count, &lane->pool);
     if (error < 0)
         goto fail;
-    error = port->backend->create(lane->pool, config->buffer_count, &lane->kernel);
+    struct iocp__kernel_config kernel_config = {
+        .pool = lane->pool,
+        .buffer_count = config->buffer_count,
+        .concurrency = port->gate.limit,
+        .index = index,
+        .first = port->lanes[0] ? port->lanes[0]->kernel : NULL,
+    };
+    error = port->backend->create(&kernel_config, &lane->kernel);
     if (error < 0)
         goto fail;
+    /* Nobody looks into the inbox by himself. */
+    lane->sleeping = port->shared;
     lane->kernel->resubmits = &port->resubmits;
     lane->kernel->starved = &port->starved;
     lane->port = port;
@@ -69,7 +80,7 @@ void iocp__lane_destroy(struct iocp__lane *lane)
 static void lane_begin(struct iocp__lane *lane, struct iocp_op *op, struct iocp__queue *done)
 {
     lane_set_state(op, IOCP__OP_HELD);
-    if (op->kind == IOCP_OP_DISCONNECT) {
+    if (op->kind == IOCP_OP_DISCONNECT && !(lane->port->backend->caps & IOCP__CAP_DISCONNECT)) {
         int32_t os_error = 0;
         int error = iocp__socket_shutdown_send(op->owner->handle, &os_error);
         iocp__op_done(done, op, error < 0 ? error : 0, os_error);
@@ -147,9 +158,9 @@ static void lane_end(struct iocp__lane *lane, struct iocp_op *op)
 {
     struct iocp_object *object = op->owner;
     enum iocp__direction direction = iocp__op_direction(op);
-    int held = direction == IOCP__UNDIRECTED ||
-               (object->active[direction] == op && op->kind != IOCP_OP_DISCONNECT);
-    if (held)
+    int mine =
+        op->kind == IOCP_OP_DISCONNECT && !(lane->port->backend->caps & IOCP__CAP_DISCONNECT);
+    if (direction == IOCP__UNDIRECTED || (object->active[direction] == op && !mine))
         lane->kernel->backend->cancel(lane->kernel, op);
 }
 
@@ -247,8 +258,8 @@ static void lane_sort_changes(struct iocp__lane *lane, struct lane_orders *order
     }
 }
 
-/* Takes what other threads left. Returns 0 when there is nothing; then, with `sleep`, the holder is
- * marked as sleeping. */
+/* Takes what other threads left. Returns 0 when there is nothing; then, with `sleep`, the lane is
+ * marked as one that has to be rung for. */
 static int lane_orders(struct iocp__lane *lane, struct lane_orders *orders, int sleep)
 {
     iocp__queue_init(&orders->inbox);
@@ -318,7 +329,8 @@ static void lane_forget_cancel(struct iocp__lane *lane, struct iocp_op *op)
 static void lane_publish(struct iocp__lane *lane, struct iocp__queue *finished)
 {
     iocp__lock_acquire(&lane->lock);
-    lane->sleeping = 0;
+    if (!lane->port->shared)
+        lane->sleeping = 0;
     for (struct iocp_event *event = finished->first; event; event = event->next) {
         if (event->flags & IOCP_PACKET_MORE)
             continue;
@@ -339,7 +351,10 @@ void iocp__lane_serve(struct iocp__lane *lane, uint64_t deadline_ns)
     struct iocp__queue finished;
     iocp__queue_init(&done);
     iocp__queue_init(&finished);
-    while (lane_orders(lane, &orders, deadline_ns != 0 && !done.first && !lane->released))
+    /* A lane of the kernel's gate is held for this round only: whoever comes later has to ring. */
+    int shared = (int)lane->port->shared;
+    while (
+        lane_orders(lane, &orders, shared || (deadline_ns != 0 && !done.first && !lane->released)))
         lane_obey(lane, &orders, &done);
     if (done.first || lane->released)
         deadline_ns = 0;

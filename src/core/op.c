@@ -22,14 +22,22 @@ static void op_prepare(struct iocp_op *op, enum iocp_op_kind kind)
     iocp__store_relaxed(&op->state, IOCP__OP_PREPARED);
 }
 
+/* Where the system's slices have 32 bits, a longer one is no operation: submit refuses it. */
+static void op_check_size(struct iocp_op *op, int fits)
+{
+    if (!fits)
+        iocp__store_relaxed(&op->state, IOCP__OP_IDLE);
+}
+
 static void op_prepare_one(struct iocp_op *op, enum iocp_op_kind kind, const void *data,
                            size_t size)
 {
     op_prepare(op, kind);
     op->u.io.one.data = (void *)(uintptr_t)data;
-    op->u.io.one.size = size;
+    op->u.io.one.size = (iocp_slice_size)size;
     op->u.io.slices = &op->u.io.one;
     op->u.io.count = 1;
+    op_check_size(op, op->u.io.one.size == size);
 }
 
 void iocp_op_init(struct iocp_op *op, iocp_handler *handler)
@@ -114,8 +122,9 @@ static void op_prepare_file(struct iocp_op *op, enum iocp_op_kind kind, const vo
 {
     op_prepare(op, kind);
     op->u.file.one.data = (void *)(uintptr_t)data;
-    op->u.file.one.size = size;
+    op->u.file.one.size = (iocp_slice_size)size;
     op->u.file.offset = offset;
+    op_check_size(op, op->u.file.one.size == size);
 }
 
 void iocp_op_read(struct iocp_op *op, void *data, size_t size, uint64_t offset)

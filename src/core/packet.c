@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "core/gate.h"
+#include "core/gate_kernel.h"
 #include "core/lane.h"
 #include "core/object.h"
 #include "core/op.h"
@@ -119,6 +120,23 @@ static struct iocp_event *packet_take(struct iocp_port *port, struct iocp__lane 
     return event;
 }
 
+/* Where the kernel is the gate: lanes are nobody's, so each worker begins with another one. */
+static struct iocp_event *packet_take_any(struct iocp_port *port, struct iocp__worker *worker,
+                                          int serial)
+{
+    /* Relaxed: all lanes are there from the start. */
+    uint32_t count = iocp__load_relaxed(&port->lane_count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct iocp__lane *lane = port->lanes[worker->turn++ % count];
+        struct iocp_event *event = iocp__lane_take(lane, serial);
+        if (event) {
+            worker->home = lane;
+            return event;
+        }
+    }
+    return NULL;
+}
+
 static struct iocp_event *packet_steal(struct iocp_port *port, int serial)
 {
     /* Acquire: a lane's contents are seen with its number. */
@@ -141,7 +159,7 @@ static int packet_ready(struct iocp_port *port, struct iocp__worker *worker)
         struct iocp__lane *lane = port->lanes[i];
         if (!iocp__load_seq(&lane->ready_count))
             continue;
-        if (i == 0 || lane == worker->lane || !iocp__load_seq(&lane->holder) ||
+        if (i == 0 || lane == worker->lane || port->shared || !iocp__load_seq(&lane->holder) ||
             iocp__load_seq(&lane->hot))
             return 1;
     }
@@ -171,6 +189,8 @@ static struct iocp_event *packet_find(struct iocp_port *port, struct iocp__worke
     packet_expire_timers(port);
     if (!packet_ready(port, worker) || !iocp__gate_ticket(port, worker))
         return NULL;
+    if (port->shared)
+        return packet_take_any(port, worker, serial);
     struct iocp_event *event = packet_take(port, worker->lane, serial);
     return event ? event : packet_steal(port, serial);
 }
@@ -244,6 +264,42 @@ static void packet_sleep(struct iocp_port *port, struct iocp__worker *worker,
     }
 }
 
+/* The same where the kernel is the gate: waits there, unless something has come up meanwhile. */
+static void packet_fetch(struct iocp_port *port, struct iocp__worker *worker,
+                         const struct packet_wait *wait)
+{
+    if (wait->deadline_ns == 0) {
+        iocp__gate_kernel_fetch(port, worker, 0, 0);
+        return;
+    }
+    if (iocp__gate_kernel_pass(port, worker, wait->deadline_ns))
+        return;
+    uint64_t until = iocp__gate_kernel_join(port, worker, wait->deadline_ns, wait->epoch);
+    if (packet_interrupted(port, wait->epoch) || packet_ready(port, worker) ||
+        (worker->on_duty && iocp__timers_first(&port->timers) < until))
+        until = 0;
+    iocp__gate_kernel_fetch(port, worker, until, 1);
+}
+
+/* Waits in the way of the gate, or only looks. */
+static void packet_wait_turn(struct iocp_port *port, struct iocp__worker *worker,
+                             const struct packet_wait *wait)
+{
+    if (port->shared) {
+        packet_fetch(port, worker, wait);
+        return;
+    }
+    int has_lane = iocp__gate_lane(port, worker);
+    /* Relaxed: a hint. */
+    if (iocp__load_relaxed(&port->free_lanes) && iocp__gate_visit(port, worker) &&
+        iocp__gate_ticket(port, worker))
+        return;
+    if (has_lane && (worker->eager || wait->deadline_ns == 0))
+        packet_poll(port, worker);
+    else if (wait->deadline_ns)
+        packet_sleep(port, worker, wait);
+}
+
 /* 1 with the next packet, the worker being out with it; or an error, the worker having left. */
 static int packet_next(struct iocp_port *port, struct iocp__worker *worker,
                        const struct packet_wait *wait, struct iocp_event **out_event)
@@ -252,15 +308,19 @@ static int packet_next(struct iocp_port *port, struct iocp__worker *worker,
     int looked = 0;
     int error = 0;
     iocp__gate_enter(port, worker);
-    if (worker->lane && worker->unserved >= PACKET_UNSERVED_MAX)
-        packet_poll(port, worker);
+    if (worker->unserved >= PACKET_UNSERVED_MAX) {
+        if (port->shared)
+            iocp__gate_kernel_fetch(port, worker, 0, 0);
+        else if (worker->lane)
+            packet_poll(port, worker);
+    }
     for (;;) {
         error = IOCP_ECLOSED;
         if (iocp__load_seq(&port->closed))
             break;
         struct iocp_event *event = packet_find(port, worker, wait->serial);
         if (event) {
-            iocp__gate_exit(worker);
+            iocp__gate_exit(port, worker);
             iocp__watch_arm(port);
             *out_event = event;
             return 1;
@@ -272,15 +332,7 @@ static int packet_next(struct iocp_port *port, struct iocp__worker *worker,
         if (looked && deadline_ns != UINT64_MAX && deadline_ns <= iocp__os_now_ns())
             break;
         looked = 1;
-        int has_lane = iocp__gate_lane(port, worker);
-        /* Relaxed: a hint. */
-        if (iocp__load_relaxed(&port->free_lanes) && iocp__gate_visit(port, worker) &&
-            iocp__gate_ticket(port, worker))
-            continue;
-        if (has_lane && (worker->eager || deadline_ns == 0))
-            packet_poll(port, worker);
-        else if (deadline_ns)
-            packet_sleep(port, worker, wait);
+        packet_wait_turn(port, worker, wait);
     }
     iocp__gate_leave(port, worker);
     return error;
@@ -331,7 +383,10 @@ static void packet_end_batch(struct iocp_port *port, struct iocp__worker *worker
     }
     if (worker->owes) {
         worker->owes = 0;
-        iocp__gate_settle_owed(port);
+        if (port->shared)
+            iocp__gate_kernel_serve_owed(port, worker);
+        else
+            iocp__gate_settle_owed(port);
     }
 }
 

@@ -49,6 +49,24 @@ static int port_check_config(const struct iocp_port_config *config)
     return 0;
 }
 
+static int port_create_lanes(struct iocp_port *port, uint32_t count)
+{
+    for (; port->lane_count < count; port->lane_count++) {
+        int error = iocp__lane_create(port, port->lane_count, &port->lanes[port->lane_count]);
+        if (error < 0)
+            return error;
+    }
+    port->lanes_reserved = count;
+    return 0;
+}
+
+/* The first one last: others may share what is its. */
+static void port_destroy_lanes(struct iocp_port *port)
+{
+    while (port->lane_count)
+        iocp__lane_destroy(port->lanes[--port->lane_count]);
+}
+
 int iocp_port_create(const struct iocp_port_config *config, struct iocp_port **out_port)
 {
     struct iocp_port_config defaults;
@@ -69,20 +87,21 @@ int iocp_port_create(const struct iocp_port_config *config, struct iocp_port **o
         iocp__choose_backend(config->backend, &port->backend, port->reason, sizeof(port->reason));
     if (error < 0)
         goto fail;
-    error = iocp__lane_create(port, 0, &port->lanes[0]);
+    port->shared = (port->backend->caps & IOCP__CAP_SHARED) != 0;
+    port->lanes_max = config->lanes && config->lanes < limit ? config->lanes : limit;
+    if (port->lanes_max > IOCP__LANES_MAX)
+        port->lanes_max = IOCP__LANES_MAX;
+    /* Lanes of the kernel's gate are there from the start: nobody holds one to sleep in it. */
+    error = port_create_lanes(port, port->shared ? port->lanes_max : 1);
     if (error < 0)
         goto fail;
     if (port->backend->caps & IOCP__CAP_COOPERATIVE)
         iocp__threads_interrupt_prepare();
-    port->lane_count = 1;
-    port->lanes_reserved = 1;
-    port->lanes_max = config->lanes && config->lanes < limit ? config->lanes : limit;
-    if (port->lanes_max > IOCP__LANES_MAX)
-        port->lanes_max = IOCP__LANES_MAX;
-    port->free_lanes = 1;
+    port->free_lanes = !port->shared;
     *out_port = port;
     return 0;
 fail:
+    port_destroy_lanes(port);
     iocp__release(port, sizeof(*port));
     return error;
 }
@@ -158,8 +177,7 @@ static void port_free(struct iocp_port *port)
     iocp__watch_stop(port);
     iocp__worker_forget_port(port);
     port_drain(port);
-    for (uint32_t i = 0; i < port->lane_count; i++)
-        iocp__lane_destroy(port->lanes[i]);
+    port_destroy_lanes(port);
     iocp__release(port, sizeof(*port));
 }
 
@@ -225,6 +243,11 @@ int iocp_port_register(struct iocp_port *port, struct iocp_object *object, iocp_
     if (error < 0)
         return error;
     struct iocp__lane *lane = port_choose_lane(port);
+    if (port->backend->associate) {
+        error = port->backend->associate(lane->kernel, handle);
+        if (error < 0)
+            return error;
+    }
     object->port = port;
     object->lane = lane;
     object->handle = handle;
@@ -408,8 +431,9 @@ void iocp_port_stats(struct iocp_port *port, struct iocp_port_stats *out_stats)
     stats.detected = gate->detected;
     stats.seized = gate->seized;
     stats.lanes = port->lane_count;
-    stats.running = gate->running;
-    stats.running_max = gate->running_max;
+    /* Relaxed: where the kernel is the gate they change without the lock. */
+    stats.running = iocp__load_relaxed(&gate->running);
+    stats.running_max = iocp__load_relaxed(&gate->running_max);
     for (struct iocp__worker *worker = port->workers; worker; worker = worker->next)
         stats.workers += !iocp__load_relaxed(&worker->thread_gone);
     iocp__lock_release(&gate->lock);

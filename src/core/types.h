@@ -1,7 +1,8 @@
 /* The structs of the core, in one place: read this before port.c, lane.c and gate.c.
  *
  *   port ─┬─ lanes      sources of completions; each held by one worker at a time
- *         ├─ gate       tickets, the stack of waiting workers
+ *         ├─ gate       tickets, the stack of waiting workers (gate.c); or the kernel's own gate,
+ *         │             and who waits in it (gate_kernel.c)
  *         ├─ timers     one heap
  *         ├─ workers    a record per thread that ever waited here
  *         └─ watch      finds workers that do not come back
@@ -47,6 +48,8 @@ struct iocp__lane {
     uint32_t hot;     /* atomic: its packets take long, or its holder got no ticket for them: others
                              may take them */
     uint32_t objects; /* atomic: attached or about to be */
+    uint32_t due;     /* atomic, gate_kernel.c: it is to be served; who fails to claim it relies on
+                         its holder, who looks here again */
 
     struct iocp__worker *holder;  /* changed under the gate's lock, atomic; NULL: free */
     struct iocp__worker *watcher; /* gate's lock: sleeps with a watch on this free lane */
@@ -97,6 +100,11 @@ struct iocp__worker {
     struct iocp__worker *thread_next; /* of the thread */
     uint32_t thread_gone; /* registry lock, atomic to read: free to be another thread's */
 
+    /* gate_kernel.c alone. */
+    uint64_t wait_epoch; /* gate's lock: a wake after this one ends the wait */
+    uint32_t stale;      /* gate's lock: waits, and is to return without packets */
+    uint32_t turn;       /* the thread's: the lane that it looks at first */
+
     struct iocp__thread_view view; /* of the thread; fixed while it lives */
     uint64_t watch_sequence;       /* the watch's own notes */
     uint64_t watch_cpu_ns;
@@ -109,9 +117,11 @@ struct iocp__gate {
     uint32_t limit;   /* the concurrency value */
     uint32_t running; /* tickets out; atomic to read */
     uint32_t running_max;
-    uint32_t sleepers;         /* workers on the stack; atomic to read */
-    struct iocp__worker *top;  /* began to wait last: is woken first */
-    struct iocp__worker *duty; /* sleeps no longer than to the next timer */
+    uint32_t sleepers;            /* workers on the stack; atomic to read */
+    struct iocp__worker *top;     /* began to wait last: is woken first */
+    struct iocp__worker *duty;    /* sleeps no longer than to the next timer */
+    uint32_t stale;               /* gate_kernel.c: workers whose `stale` is set; atomic to read */
+    struct iocp__worker *passing; /* gate_kernel.c: parked until `stale` is 0, by `below` */
     uint64_t wakes;
     uint64_t bells;
     uint64_t parks;
@@ -144,6 +154,7 @@ struct iocp_port {
     uint64_t wake_epoch; /* atomic: grows with each iocp_port_wake */
     struct iocp_port_config config;
     const struct iocp__backend *backend;
+    uint32_t shared; /* IOCP__CAP_SHARED: the kernel is the gate, see gate_kernel.c */
     char reason[160];
 
     struct iocp__lane *lanes[IOCP__LANES_MAX]; /* [0] is the shared one: posts, timers, refusals */

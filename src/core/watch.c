@@ -49,7 +49,8 @@ static void watch_tick(struct iocp_port *port)
     iocp__lock_release(&port->gate.lock);
     /* Records are only added, at the front, and live as long as the port. */
     int stuck = 0;
-    for (; worker; worker = worker->next)
+    /* A kernel that is the gate sees for itself who blocks, and takes nothing from a worker. */
+    for (; worker && !port->shared; worker = worker->next)
         stuck |= watch_worker(port, worker);
     iocp__gate_tick(port);
     if (stuck && (port->backend->caps & IOCP__CAP_COOPERATIVE))

@@ -20,6 +20,7 @@
 void contract_open_sized(struct contract *contract, const struct iocp__backend *backend,
                          size_t buffer_size, uint32_t buffer_count)
 {
+    struct iocp__kernel_config config = {.buffer_count = buffer_count, .concurrency = 1};
     char text[160] = "";
 
     if (backend->probe(text, sizeof(text)) < 0)
@@ -27,7 +28,8 @@ void contract_open_sized(struct contract *contract, const struct iocp__backend *
     memset(contract, 0, sizeof(*contract));
     contract->backend = backend;
     CHECK_OK(iocp_pool_create(buffer_size, buffer_count, &contract->pool));
-    CHECK_OK(backend->create(contract->pool, buffer_count, &contract->kernel));
+    config.pool = contract->pool;
+    CHECK_OK(backend->create(&config, &contract->kernel));
     CHECK(contract->kernel->backend == backend);
     CHECK(contract->kernel->pool == contract->pool);
     contract->kernel->resubmits = &contract->resubmits;

@@ -361,8 +361,9 @@ TEST(lane_without_memory_is_not_made)
     struct iocp_pool *pool;
 
     CHECK_OK(iocp_pool_create(64, 1, &pool));
+    struct iocp__kernel_config config = {.pool = pool, .buffer_count = 1};
     iocp_memory_fail(1, 0);
-    CHECK_EQ(backend->create(pool, 1, &kernel), IOCP_ENOMEM);
+    CHECK_EQ(backend->create(&config, &kernel), IOCP_ENOMEM);
     iocp_memory_fail(0, 0);
     iocp_pool_unref(pool);
     CHECK_EQ(iocp_memory_count(), 0);

@@ -575,7 +575,8 @@ TEST(probe_says_that_the_system_forbids_it)
     deny_io_uring();
     CHECK_EQ(backend->probe(text, sizeof(text)), IOCP_ENOTSUP);
     CHECK(strstr(text, "io_uring_setup: Operation not permitted (") == text);
-    CHECK_EQ(backend->create(pool, 4, &kernel), IOCP_ENOTSUP);
+    struct iocp__kernel_config config = {.pool = pool, .buffer_count = 4};
+    CHECK_EQ(backend->create(&config, &kernel), IOCP_ENOTSUP);
     iocp_pool_unref(pool);
     CHECK_EQ(iocp_memory_count(), 0);
 }
@@ -588,11 +589,12 @@ TEST(create_fails_cleanly_without_memory)
     int before;
 
     lane_open(&lane, 4, 8, 16);
+    struct iocp__kernel_config config = {.pool = lane.pool, .buffer_count = 64};
     before = count_descriptors();
     for (nth = 1;; nth++) {
         int error;
         iocp_memory_fail(nth, 0);
-        error = backend->create(lane.pool, 64, &kernel);
+        error = backend->create(&config, &kernel);
         iocp_memory_fail(0, 0);
         if (error == 0)
             break;

@@ -30,8 +30,9 @@ struct iocp_address {
 #define IOCP_ADDRESS_TEXT_SIZE 128
 
 /* Reads "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80" (the scope is a number), "*:80" (any address,
- * both families), ":80" (the same), "localhost:80" (127.0.0.1), "unix:/path" and "unix:@abstract".
- * Port 0 lets the system choose. Errors: IOCP_EINVAL for anything else; *out_address stays. */
+ * both families), ":80" (the same), "localhost:80" (127.0.0.1), "unix:/path" (on Windows
+ * "unix:C:/path" as well) and "unix:@abstract". Port 0 lets the system choose. Errors: IOCP_EINVAL
+ * for anything else; *out_address stays. */
 IOCP_API int iocp_address_parse(const char *text, struct iocp_address *out_address);
 
 /* Writes the text in the form that `parse` reads, with a terminating 0, and returns its length

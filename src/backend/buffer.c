@@ -49,7 +49,7 @@ struct pool_frame {
     const struct pool_frame *outer;
 };
 
-static __thread const struct pool_frame *pool_frames;
+static IOCP__THREAD_LOCAL const struct pool_frame *pool_frames;
 
 /* ---- Single buffers. */
 

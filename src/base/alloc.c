@@ -35,16 +35,16 @@ static struct iocp_allocator alloc_current = {alloc_default_allocate, alloc_defa
 /* Read at every allocation and written by tests only: not on the line of the counters. */
 #define ALLOC_LINE 64
 #define ALLOC_FAIL_FOREVER (UINT64_C(1) << 63)
-static struct {
+static _Alignas(ALLOC_LINE) struct {
     /* How many allocations until one fails (1: the next; 0: none), with the bit FOREVER. One word,
      * so that both change at once. */
     uint64_t word;
-} alloc_fail __attribute__((aligned(ALLOC_LINE)));
+} alloc_fail;
 
-static struct {
+static _Alignas(ALLOC_LINE) struct {
     size_t size;
     size_t count;
-} alloc_out __attribute__((aligned(ALLOC_LINE)));
+} alloc_out;
 
 /* Counts one allocation down. Not 0 when it is one that fails. */
 static int alloc_fails(void)

@@ -8,9 +8,14 @@
 #ifndef IOCP_BASE_ASSERT_H
 #define IOCP_BASE_ASSERT_H
 
+#ifdef __GNUC__
+#define IOCP__COLD __attribute__((cold))
+#else
+#define IOCP__COLD
+#endif
+
 /* Prints the place on stderr and aborts. */
-__attribute__((noreturn, cold)) void iocp__assert_failed(const char *condition, const char *file,
-                                                         int line);
+IOCP__COLD _Noreturn void iocp__assert_failed(const char *condition, const char *file, int line);
 
 #define iocp__assert(condition)                                                                    \
     ((condition) ? (void)0 : iocp__assert_failed(#condition, __FILE__, __LINE__))

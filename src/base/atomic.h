@@ -1,9 +1,17 @@
-/* Atomics on plain integers and pointers: the __atomic builtins, so that TSan sees them.
+/* Atomics on plain integers and pointers: the __atomic builtins, so that TSan sees them. And
+ * variables of which each thread has its own.
  *
  * Every use names its memory order and says at the call why that one. An MSVC build needs this file
  * written anew, and no other. */
 #ifndef IOCP_BASE_ATOMIC_H
 #define IOCP_BASE_ATOMIC_H
+
+/* In front of the type of a static variable. */
+#ifdef _MSC_VER
+#define IOCP__THREAD_LOCAL __declspec(thread)
+#else
+#define IOCP__THREAD_LOCAL __thread
+#endif
 
 #define iocp__load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define iocp__load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)

@@ -15,7 +15,7 @@
 static struct iocp__lock worker_registry;
 
 /* The records of this thread, the one used last in front. */
-static __thread struct iocp__worker *worker_list;
+static IOCP__THREAD_LOCAL struct iocp__worker *worker_list;
 
 static void worker_free(struct iocp__worker *worker)
 {

@@ -29,7 +29,7 @@ struct iocp_workers {
     struct workers_member members[];
 };
 
-static __thread struct iocp_workers *workers_mine;
+static IOCP__THREAD_LOCAL struct iocp_workers *workers_mine;
 
 /* No memory for the thread's record: the pool must not lose a worker for it. */
 static void workers_pause(void)

@@ -14,7 +14,7 @@
 #define UNIX_PREFIX "unix:"
 #define UNIX_PREFIX_SIZE (sizeof UNIX_PREFIX - 1)
 #define UNIX_PATH_AT offsetof(struct sockaddr_un, sun_path)
-#define UNIX_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
+#define UNIX_PATH_ROOM sizeof(((struct sockaddr_un *)0)->sun_path)
 /* The longest host in a text is an IPv6 address with its scope and brackets: 58. */
 #define HOST_SIZE 64
 
@@ -62,18 +62,31 @@ static int address_parse_number(const char *text, size_t size, uint64_t max, uin
     return 0;
 }
 
+/* A relative path would name another place in another working directory. On Windows a path begins
+ * with a drive, or is on the one of the moment. */
+static int address_path_is_absolute(const char *path, size_t size)
+{
+#ifdef _WIN32
+    char drive = (char)(path[0] | 0x20);
+    if (size > 3 && drive >= 'a' && drive <= 'z' && path[1] == ':' &&
+        (path[2] == '/' || path[2] == '\\'))
+        return 1;
+#endif
+    return size > 1 && path[0] == '/';
+}
+
 static int address_parse_unix(const char *path, struct iocp_address *out_address)
 {
     struct sockaddr_un name;
     size_t size = strlen(path);
-    /* A relative path would name another place in another working directory. Room is kept for the
-     * terminating 0 of a path; an abstract name has one in front instead. */
-    if ((path[0] != '/' && path[0] != '@') || size < 2 || size >= UNIX_PATH_MAX)
+    int is_abstract = path[0] == '@' && size > 1;
+    /* Room is kept for the terminating 0 of a path; an abstract name has one in front instead. */
+    if ((!is_abstract && !address_path_is_absolute(path, size)) || size >= UNIX_PATH_ROOM)
         return IOCP_EINVAL;
     memset(&name, 0, sizeof name);
     name.sun_family = AF_UNIX;
     memcpy(name.sun_path, path, size);
-    if (path[0] == '@') {
+    if (is_abstract) {
         name.sun_path[0] = 0;
         address_store(out_address, &name, UNIX_PATH_AT + size);
     } else {
@@ -196,7 +209,8 @@ static int address_format_unix(const struct iocp_address *address, char *text)
     size_t size = address_unix_name(address, &name);
     /* What `parse` would not read back has no text: a relative path, and an abstract name that is
      * empty or has a 0 in it. Only the system or another program can have made one. */
-    if (name[0] == 0 ? size < 2 || memchr(name + 1, 0, size - 1) != NULL : name[0] != '/')
+    if (name[0] == 0 ? size < 2 || memchr(name + 1, 0, size - 1) != NULL
+                     : !address_path_is_absolute(name, size))
         return IOCP_EINVAL;
     memcpy(text, UNIX_PREFIX, UNIX_PREFIX_SIZE);
     memcpy(text + UNIX_PREFIX_SIZE, name, size);

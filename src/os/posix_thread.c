@@ -266,7 +266,7 @@ static pthread_key_t thread_key;
 static int thread_key_error;
 
 /* The key holds one pointer and the slot is two: it holds where they are. */
-static __thread struct thread_slot {
+static IOCP__THREAD_LOCAL struct thread_slot {
     void *value;
     void (*at_exit)(void *value);
 } thread_slot;

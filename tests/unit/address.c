@@ -1,13 +1,11 @@
 /* Addresses: what parses, what does not, and what comes back as text. */
+#include "os/sockaddr.h"
 #include "support/check.h"
 
 #include <iocp/address.h>
 #include <iocp/error.h>
 
-#include <netinet/in.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 static struct iocp_address parsed(const char *text)
 {
@@ -161,6 +159,47 @@ TEST(malformed_is_refused)
         CHECK(memcmp(&address, &before, sizeof address) == 0);
     }
     CHECK_EQ(iocp_address_parse(NULL, NULL), IOCP_EINVAL);
+}
+
+/* Paths of Windows: text, and whether it is one there. None is one elsewhere. */
+static const struct {
+    const char *text;
+    int is_path;
+} drives[] = {
+    {"unix:C:/run/app.sock", 1},
+    {"unix:z:\\run\\app.sock", 1},
+    {"unix:a:/x", 1},
+    {"unix:Z:\\x", 1},
+    {"unix:C:/", 0},
+    {"unix:C:\\", 0},
+    {"unix:C:", 0},
+    {"unix:C:x", 0},
+    {"unix:C:relative/x", 0},
+    {"unix:CD:/x", 0},
+    {"unix:1:/x", 0},
+    {"unix:[:/x", 0},
+    {"unix:`:/x", 0},
+    {"unix:{:/x", 0},
+    {"unix::/x", 0},
+    {"unix:\\x", 0},
+    {"unix:\\\\host\\share\\x", 0},
+};
+
+TEST(path_with_a_drive_is_one_on_windows)
+{
+    size_t i;
+    for (i = 0; i < sizeof drives / sizeof drives[0]; i++) {
+        struct iocp_address address;
+        char text[IOCP_ADDRESS_TEXT_SIZE];
+        int is_path = drives[i].is_path && test_on_windows();
+        if (iocp_address_parse(drives[i].text, &address) != (is_path ? 0 : IOCP_EINVAL))
+            CHECK_STR(drives[i].text, is_path ? "a path" : "no path");
+        if (!is_path)
+            continue;
+        CHECK(iocp_address_family(&address) == IOCP_FAMILY_UNIX);
+        CHECK(iocp_address_format(&address, text, sizeof text) > 0);
+        CHECK_STR(text, drives[i].text);
+    }
 }
 
 TEST(unix_name_of_every_length)

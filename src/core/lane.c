@@ -80,7 +80,7 @@ void iocp__lane_destroy(struct iocp__lane *lane)
 static void lane_begin(struct iocp__lane *lane, struct iocp_op *op, struct iocp__queue *done)
 {
     lane_set_state(op, IOCP__OP_HELD);
-    if (op->kind == IOCP_OP_DISCONNECT && !(lane->port->backend->caps & IOCP__CAP_DISCONNECT)) {
+    if (op->kind == IOCP_OP_DISCONNECT) {
         int32_t os_error = 0;
         int error = iocp__socket_shutdown_send(op->owner->handle, &os_error);
         iocp__op_done(done, op, error < 0 ? error : 0, os_error);
@@ -158,9 +158,9 @@ static void lane_end(struct iocp__lane *lane, struct iocp_op *op)
 {
     struct iocp_object *object = op->owner;
     enum iocp__direction direction = iocp__op_direction(op);
-    int mine =
-        op->kind == IOCP_OP_DISCONNECT && !(lane->port->backend->caps & IOCP__CAP_DISCONNECT);
-    if (direction == IOCP__UNDIRECTED || (object->active[direction] == op && !mine))
+    int held = direction == IOCP__UNDIRECTED ||
+               (object->active[direction] == op && op->kind != IOCP_OP_DISCONNECT);
+    if (held)
         lane->kernel->backend->cancel(lane->kernel, op);
 }
 
@@ -344,31 +344,48 @@ static void lane_publish(struct iocp__lane *lane, struct iocp__queue *finished)
     iocp__lock_release(&lane->lock);
 }
 
+/* Moves what is done to `finished`; the places of these ops go to the next ones, which may be done
+ * at once. */
+static void lane_collect(struct iocp__lane *lane, struct iocp__queue *done,
+                         struct iocp__queue *finished)
+{
+    struct iocp_event *event;
+    while ((event = iocp__queue_pop(done))) {
+        /* A stream's packet holds a reference of its own: its last one may be handled first. */
+        if (event->flags & IOCP_PACKET_MORE)
+            iocp_object_ref(event->op->owner);
+        else
+            lane_finish(lane, event->op, done);
+        iocp__queue_push(finished, event);
+    }
+}
+
 void iocp__lane_serve(struct iocp__lane *lane, uint64_t deadline_ns)
 {
+    const struct iocp__backend *backend = lane->kernel->backend;
+    int shared = (int)lane->port->shared;
     struct lane_orders orders;
     struct iocp__queue done;
     struct iocp__queue finished;
     iocp__queue_init(&done);
     iocp__queue_init(&finished);
     /* A lane of the kernel's gate is held for this round only: whoever comes later has to ring. */
-    int shared = (int)lane->port->shared;
     while (
         lane_orders(lane, &orders, shared || (deadline_ns != 0 && !done.first && !lane->released)))
         lane_obey(lane, &orders, &done);
     if (done.first || lane->released)
         deadline_ns = 0;
-    lane->kernel->backend->wait(lane->kernel, deadline_ns, &done);
+    backend->wait(lane->kernel, deadline_ns, &done);
     /* Relaxed: a counter. */
     iocp__add_relaxed(&lane->waits, 1);
-    struct iocp_event *event;
-    while ((event = iocp__queue_pop(&done))) {
-        /* A stream's packet holds a reference of its own: its last one may be handled first. */
-        if (event->flags & IOCP_PACKET_MORE)
-            iocp_object_ref(event->op->owner);
-        else
-            lane_finish(lane, event->op, &done);
-        iocp__queue_push(&finished, event);
+    lane_collect(lane, &done, &finished);
+    /* Nobody comes back by himself for ops that began just now and were done at once. Each was
+     * queued behind another, so there is an end to them. */
+    while (shared) {
+        backend->wait(lane->kernel, 0, &done);
+        if (!done.first)
+            break;
+        lane_collect(lane, &done, &finished);
     }
     lane_publish(lane, &finished);
 }

@@ -216,12 +216,13 @@ static const struct iocp_object_class listener_socket_class = {
 /* The path of a Unix address, or "" when it has none (abstract, or another family). */
 static void listener_path(const struct iocp_address *address, char path[IOCP_ADDRESS_TEXT_SIZE])
 {
-    static const char prefix[] = "unix:/";
+    static const char prefix[] = "unix:";
     char text[IOCP_ADDRESS_TEXT_SIZE];
+    const char *name = text + sizeof prefix - 1;
     path[0] = 0;
     if (iocp_address_format(address, text, sizeof text) > 0 &&
-        strncmp(text, prefix, sizeof prefix - 1) == 0)
-        strcpy(path, text + sizeof prefix - 2);
+        strncmp(text, prefix, sizeof prefix - 1) == 0 && name[0] != '@')
+        strcpy(path, name);
 }
 
 static int listener_bind(iocp_handle handle, const struct iocp_address *address)

@@ -29,7 +29,7 @@
  * serial order (iocp__session_kick), so that this never needs memory and never fails. A request
  * that comes while the op is on its way needs none: its answer looks at everything
  * (iocp__session_run). Only pausing cancels the stream. While a thread is inside iocp_port_cancel
- * (`canceler`) nobody prepares the op anew; who wanted to leaves that to the canceler (`rerun`).
+ * (flag CANCELER) nobody prepares the op anew; who wanted to leaves that to the canceler (RERUN).
  *
  * use: POSTED | CONNECT → REST [session_packet] → ARMING → STREAM [session_arm]
  *      → CANCELING [iocp__session_unarm] → REST, STREAM → REST [session_packet]
@@ -182,11 +182,11 @@ void iocp__session_kick(struct iocp_session *session)
     int post = 0;
     iocp__lock_acquire(&session->lock);
     if (session->use == IOCP__USE_REST && session->state != IOCP__SESSION_CLOSED) {
-        post = !session->canceler;
+        post = !(session->flags & IOCP__SESSION_CANCELER);
         if (post)
             session->use = IOCP__USE_POSTED;
         else
-            session->rerun = 1;
+            session_flag(session, IOCP__SESSION_RERUN, 0);
     }
     iocp__lock_release(&session->lock);
     if (!post)
@@ -202,16 +202,15 @@ void iocp__session_unarm(struct iocp_session *session)
         session->use == IOCP__USE_STREAM && session->paused && session->state == IOCP__SESSION_OPEN;
     if (cancel) {
         session->use = IOCP__USE_CANCELING;
-        session->canceler = 1;
+        session_flag(session, IOCP__SESSION_CANCELER, 0);
     }
     iocp__lock_release(&session->lock);
     if (!cancel)
         return;
     iocp_port_cancel(session->service->port, &session->op);
     iocp__lock_acquire(&session->lock);
-    int again = session->rerun;
-    session->canceler = 0;
-    session->rerun = 0;
+    int again = session->flags & IOCP__SESSION_RERUN;
+    session_flag(session, 0, IOCP__SESSION_CANCELER | IOCP__SESSION_RERUN);
     iocp__lock_release(&session->lock);
     if (again)
         iocp__session_kick(session);
@@ -232,11 +231,11 @@ static void session_arm(struct iocp_session *session)
     int arm = 0;
     iocp__lock_acquire(&session->lock);
     if (session->use == IOCP__USE_REST && session_wants(session)) {
-        arm = !session->canceler;
+        arm = !(session->flags & IOCP__SESSION_CANCELER);
         if (arm)
             session->use = IOCP__USE_ARMING;
         else
-            session->rerun = 1;
+            session_flag(session, IOCP__SESSION_RERUN, 0);
     }
     iocp__lock_release(&session->lock);
     if (arm) {
@@ -278,7 +277,7 @@ static void session_handle_done(struct iocp_session *session)
 {
     iocp__lock_acquire(&session->lock);
     session->handle_users--;
-    int last = session->handle_users == 0 && session->close_put_off;
+    int last = session->handle_users == 0 && session->flags & IOCP__SESSION_PUT_OFF;
     iocp__lock_release(&session->lock);
     if (last)
         session_close_object(session);
@@ -295,7 +294,7 @@ void iocp__session_end(struct iocp_session *session, enum iocp_close_reason reas
         session_blame(session, reason, error);
         session_flag(session, reset ? IOCP__SESSION_RESET : 0, 0);
         put_off = session->handle_users > 0;
-        session->close_put_off = (uint8_t)put_off;
+        session_flag(session, put_off ? IOCP__SESSION_PUT_OFF : 0, 0);
     }
     iocp__lock_release(&session->lock);
     if (!first)

@@ -52,7 +52,10 @@ enum iocp__session_flag {
     IOCP__SESSION_RESET = 32,     /* ENDING: with a reset */
     IOCP__SESSION_ENDED = 64,     /* `ended` runs or has run; only with PEER_ENDED */
     IOCP__SESSION_FINISH = 128,   /* iocp_session_finish: nothing is queued any more */
-    IOCP__SESSION_END_SENT = 256  /* OPEN and later: our end was sent for it, or is being sent */
+    IOCP__SESSION_END_SENT = 256, /* OPEN and later: our end was sent for it, or is being sent */
+    IOCP__SESSION_CANCELER = 512, /* a thread is inside iocp_port_cancel for the op */
+    IOCP__SESSION_RERUN = 1024,   /* the canceler is to post the op */
+    IOCP__SESSION_PUT_OFF = 2048  /* the last user of the handle closes it */
 };
 
 #define IOCP__PEER_SIZE 28 /* of sockaddr_in6 */
@@ -92,20 +95,17 @@ struct iocp_session {
     uint8_t reason; /* the lock's; atomic to read */
     uint8_t paused; /* the lock's; atomic to read */
 
-    uint8_t use;           /* the lock's, as the next five */
-    uint8_t sending;       /* the op of the block is in flight */
-    uint8_t canceler;      /* a thread is inside iocp_port_cancel for the op */
-    uint8_t rerun;         /* the canceler is to post the op */
-    uint8_t handle_users;  /* threads that use the handle: they put its close off */
-    uint8_t close_put_off; /* the last user of the handle closes it */
-    uint8_t limits_gone;   /* the lock of the time limits': never in the wheel again */
-    uint8_t kept_ready;    /* the serial order's: what is kept may hold whole messages */
+    uint8_t use;          /* the lock's, as the next two */
+    uint8_t sending;      /* the op of the block is in flight */
+    uint8_t handle_users; /* threads that use the handle: they put its close off */
+    uint8_t limits_gone;  /* the lock of the time limits': never in the wheel again */
+    uint8_t kept_ready;   /* the serial order's: what is kept may hold whole messages */
 
     _Alignas(16) unsigned char user[]; /* user_size bytes */
 };
 
-/* An idle session costs at most 512 bytes: this, 16 of malloc's, 16 of the table, 64 of epoll's
- * slot. */
+/* An idle session costs at most 512 bytes: this, 16 of malloc's, 16 of the table, 64 of a slot of
+ * epoll or a request of Windows. */
 _Static_assert(sizeof(struct iocp_session) <= 416, "an idle session costs at most 512 bytes");
 
 /* Times of activity in 32 bits: in units of 2^20 ns, rounded up, so that no limit is over early. */

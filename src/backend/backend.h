@@ -51,8 +51,7 @@ enum iocp__backend_caps {
      * port does, at each tick of the watch while a worker is stuck (iocp__threads_interrupt). */
     IOCP__CAP_COOPERATIVE = 2,
     /* The kernel is the gate: it has `fetch`, and no `watch`. */
-    IOCP__CAP_SHARED = 4,
-    IOCP__CAP_DISCONNECT = 8 /* takes DISCONNECT ops; elsewhere the port ends the sending side */
+    IOCP__CAP_SHARED = 4
 };
 
 /* How a lane is made. */
@@ -91,8 +90,7 @@ struct iocp__backend {
     void (*attach)(struct iocp__kernel *kernel, struct iocp_object *object);
     void (*detach)(struct iocp__kernel *kernel, struct iocp_object *object);
 
-    /* Takes an op of any kind but TIMER and POST, which are the port's own, and DISCONNECT, which
-     * is where the caps do not say else.
+    /* Takes an op of any kind but TIMER, POST and DISCONNECT, which are the port's own.
      * op->progress is 0; op->backend and backend_data are the backend's own, 0 at first. It may be
      * given to the kernel at once or with the next `wait`. Sends go out whole: a partial one goes
      * on until all is taken, it is canceled (IOCP_ECANCELED) or it fails. */

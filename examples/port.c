@@ -2,10 +2,20 @@
  * the pieces in flight together, and prints how many lines it has. Usage: port FILE */
 #include <iocp.h>
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Files are opened by the system; on Windows for overlapped operations. */
+#ifdef _WIN32
+#include <windows.h>
+#define OPEN_TO_READ(path)                                                                         \
+    ((iocp_handle)CreateFileA(path, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING,            \
+                              FILE_FLAG_OVERLAPPED, NULL))
+#else
+#include <fcntl.h>
+#define OPEN_TO_READ(path) open(path, O_RDONLY)
+#endif
 
 #define PIECES 4
 #define PIECE_SIZE 65536
@@ -35,15 +45,15 @@ int main(int argc, char **argv)
 {
     struct iocp_port *port = NULL;
     struct file *file = calloc(1, sizeof *file);
-    int fd = argc > 1 ? open(argv[1], O_RDONLY) : -1;
+    iocp_handle handle = argc > 1 ? OPEN_TO_READ(argv[1]) : IOCP_HANDLE_INVALID;
     uint64_t offset = 0;
     size_t lines = 0;
     int pending = 0;
 
-    if (!file || fd < 0 || iocp_port_create(NULL, &port) < 0)
+    if (!file || handle == IOCP_HANDLE_INVALID || iocp_port_create(NULL, &port) < 0)
         return 1;
     iocp_object_init(&file->object, &file_class);
-    iocp_port_register(port, &file->object, fd, 0); /* takes the descriptor */
+    iocp_port_register(port, &file->object, handle, 0); /* takes the handle */
     for (int i = 0; i < PIECES; i++, pending++, offset += PIECE_SIZE) {
         iocp_op_init(&file->ops[i], NULL);
         iocp_op_read(&file->ops[i], file->data[i], PIECE_SIZE, offset);

@@ -57,8 +57,10 @@ static void chat_class_init(struct side *side)
 int chat_init(struct chat *chat, const struct chat_options *options)
 {
     *chat = (struct chat){.options = options};
-    directory_init(&chat->directory, options->rooms_max);
-    int error = iocp_pool_create(EVENT_POOL_CAPACITY, 0, &chat->pool);
+    int error = directory_init(&chat->directory, options->rooms_max);
+    if (error == 0) {
+        error = iocp_pool_create(EVENT_POOL_CAPACITY, 0, &chat->pool);
+    }
     if (error < 0) {
         goto fail;
     }
@@ -106,13 +108,13 @@ bool chat_is_leaving(const struct chat *chat)
 {
     /* Sequential: in chat_leave the store comes before the publish, in person_opened the join of
      * the group before this load; so a new session is in the group in time, or it sees the flag. */
-    return __atomic_load_n(&chat->leaving, __ATOMIC_SEQ_CST) != 0;
+    return atomic_load(&chat->leaving);
 }
 
 void chat_leave(struct chat *chat)
 {
     const struct event goodbye = chat_goodbye();
-    __atomic_store_n(&chat->leaving, 1, __ATOMIC_SEQ_CST); /* see chat_is_leaving */
+    atomic_store(&chat->leaving, true); /* see chat_is_leaving */
     for (enum protocol protocol = 0; protocol < PROTOCOL_COUNT; protocol++) {
         struct iocp_buffer *buffer = event_encode(&goodbye, protocol, chat->pool);
         if (buffer != NULL) {

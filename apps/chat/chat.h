@@ -11,6 +11,8 @@
 #include "event.h"
 #include "options.h"
 
+#include <stdatomic.h>
+
 /* One of the two ways in. */
 struct side {
     struct chat *chat;
@@ -25,7 +27,7 @@ struct chat {
     struct iocp_pool *pool; /* for small events */
     struct room *lobby;     /* a reference: it is there even when empty */
     struct side sides[PROTOCOL_COUNT];
-    uint32_t leaving; /* atomic: the server is going down */
+    atomic_bool leaving; /* the server is going down */
 };
 
 /* The room that everybody starts in. */

@@ -13,16 +13,16 @@
 #include <string.h>
 #include <utlist.h>
 
-void directory_init(struct directory *directory, uint32_t rooms_max)
+int directory_init(struct directory *directory, uint32_t rooms_max)
 {
-    *directory = (struct directory){.rooms_max = rooms_max};
-    pthread_mutex_init(&directory->lock, NULL);
+    *directory = (struct directory){.rooms_max = rooms_max, .lock = system_lock_create()};
+    return directory->lock != NULL ? 0 : IOCP_ENOMEM;
 }
 
 void directory_free(struct directory *directory)
 {
     assert(directory->people == NULL && directory->rooms == NULL);
-    pthread_mutex_destroy(&directory->lock);
+    system_lock_free(directory->lock);
 }
 
 /* What has `_locked` in its name runs under the lock. */
@@ -52,30 +52,30 @@ static int directory_name_locked(struct directory *directory, struct person *per
 int directory_name(struct directory *directory, struct person *person, struct text name)
 {
     assert(name.size > 0 && name.size <= NAME_SIZE_MAX);
-    pthread_mutex_lock(&directory->lock);
+    system_lock_acquire(directory->lock);
     int error = directory_name_locked(directory, person, name);
-    pthread_mutex_unlock(&directory->lock);
+    system_lock_release(directory->lock);
     return error;
 }
 
 void directory_unname(struct directory *directory, struct person *person)
 {
-    pthread_mutex_lock(&directory->lock);
+    system_lock_acquire(directory->lock);
     directory_unname_locked(directory, person);
-    pthread_mutex_unlock(&directory->lock);
+    system_lock_release(directory->lock);
 }
 
 int directory_find(struct directory *directory, struct text name, struct contact *out_contact)
 {
     struct person *person = NULL;
-    pthread_mutex_lock(&directory->lock);
+    system_lock_acquire(directory->lock);
     HASH_FIND(hh, directory->people, name.data, name.size, person);
     if (person != NULL) {
         *out_contact = (struct contact){
             .id = person->id, .protocol = person->protocol, .name_size = person->name.size};
         memcpy(out_contact->name, person->name.data, person->name.size);
     }
-    pthread_mutex_unlock(&directory->lock);
+    system_lock_release(directory->lock);
     return person != NULL ? 0 : IOCP_ENOTFOUND;
 }
 
@@ -108,20 +108,20 @@ static int directory_room_locked(struct directory *directory, struct text name,
 int directory_room(struct directory *directory, struct text name, struct room **out_room)
 {
     assert(name.size > 0 && name.size <= ROOM_SIZE_MAX);
-    pthread_mutex_lock(&directory->lock);
+    system_lock_acquire(directory->lock);
     int error = directory_room_locked(directory, name, out_room);
-    pthread_mutex_unlock(&directory->lock);
+    system_lock_release(directory->lock);
     return error;
 }
 
 void directory_room_put(struct directory *directory, struct room *room)
 {
-    pthread_mutex_lock(&directory->lock);
+    system_lock_acquire(directory->lock);
     bool last = --room->refs == 0;
     if (last) {
         HASH_DEL(directory->rooms, room);
     }
-    pthread_mutex_unlock(&directory->lock);
+    system_lock_release(directory->lock);
     if (last) {
         room_free(room);
     }
@@ -129,28 +129,28 @@ void directory_room_put(struct directory *directory, struct room *room)
 
 uint32_t directory_room_count(struct directory *directory)
 {
-    pthread_mutex_lock(&directory->lock);
+    system_lock_acquire(directory->lock);
     uint32_t count = HASH_COUNT(directory->rooms);
-    pthread_mutex_unlock(&directory->lock);
+    system_lock_release(directory->lock);
     return count;
 }
 
 void directory_enter(struct directory *directory, struct person *person, struct room *room)
 {
-    pthread_mutex_lock(&directory->lock);
+    system_lock_acquire(directory->lock);
     DL_APPEND(room->people, person);
     room->people_count++;
     person->room = room;
-    pthread_mutex_unlock(&directory->lock);
+    system_lock_release(directory->lock);
 }
 
 void directory_leave(struct directory *directory, struct person *person)
 {
-    pthread_mutex_lock(&directory->lock);
+    system_lock_acquire(directory->lock);
     DL_DELETE(person->room->people, person);
     person->room->people_count--;
     person->room = NULL;
-    pthread_mutex_unlock(&directory->lock);
+    system_lock_release(directory->lock);
 }
 
 static void directory_roster_add(struct roster *roster, struct text name, uint32_t people)
@@ -163,24 +163,24 @@ static void directory_roster_add(struct roster *roster, struct text name, uint32
 
 void directory_people(struct directory *directory, const struct room *room, struct roster *roster)
 {
-    pthread_mutex_lock(&directory->lock);
+    system_lock_acquire(directory->lock);
     roster->total = room->people_count;
     roster->count = 0;
     for (const struct person *person = room->people; person != NULL && roster->count < ROSTER_MAX;
          person = person->next) {
         directory_roster_add(roster, person->name, 0);
     }
-    pthread_mutex_unlock(&directory->lock);
+    system_lock_release(directory->lock);
 }
 
 void directory_rooms(struct directory *directory, struct roster *roster)
 {
-    pthread_mutex_lock(&directory->lock);
+    system_lock_acquire(directory->lock);
     roster->total = HASH_COUNT(directory->rooms);
     roster->count = 0;
     for (const struct room *room = directory->rooms; room != NULL && roster->count < ROSTER_MAX;
          room = room->hh.next) {
         directory_roster_add(roster, room->name, room->people_count);
     }
-    pthread_mutex_unlock(&directory->lock);
+    system_lock_release(directory->lock);
 }

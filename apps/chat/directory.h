@@ -5,15 +5,14 @@
 #ifndef APPS_CHAT_DIRECTORY_H
 #define APPS_CHAT_DIRECTORY_H
 
+#include "../common/system.h"
 #include "event.h"
 #include "room.h"
-
-#include <pthread.h>
 
 struct person;
 
 struct directory {
-    pthread_mutex_t lock;
+    struct system_lock *lock;
     struct person *people; /* by name */
     struct room *rooms;    /* by name */
     uint32_t rooms_max;
@@ -27,7 +26,8 @@ struct contact {
     char name[NAME_SIZE_MAX]; /* as its owner writes it */
 };
 
-void directory_init(struct directory *directory, uint32_t rooms_max);
+/* IOCP_ENOMEM; directory_free is right after that as well. */
+int directory_init(struct directory *directory, uint32_t rooms_max);
 /* Nobody is in it any more, and no room is referenced. */
 void directory_free(struct directory *directory);
 

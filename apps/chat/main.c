@@ -1,12 +1,12 @@
 /* iocp-chat: a chat server. People reach it with nc, a line at a time; programs with packets; they
  * share the rooms. This file starts it and ends it. */
+#include "../common/say.h"
 #include "../common/server.h"
 #include "chat.h"
 #include "options.h"
 #include "status.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 static void main_tick(void *context)
@@ -30,9 +30,9 @@ static void main_announce(const struct server *server, const struct chat_options
     bool because = reason[0] != '\0';
     uint32_t workers = server_workers(server);
 
-    fprintf(stderr, "iocp-chat %s on %s%s%s%s, %" PRIu32 " worker%s, concurrency %" PRIu32 "\n",
-            iocp_version(), iocp_port_backend(port), because ? " (" : "", reason,
-            because ? ")" : "", workers, workers == 1 ? "" : "s", iocp_port_concurrency(port));
+    say("iocp-chat %s on %s%s%s%s, %" PRIu32 " worker%s, concurrency %" PRIu32 "\n", iocp_version(),
+        iocp_port_backend(port), because ? " (" : "", reason, because ? ")" : "", workers,
+        workers == 1 ? "" : "s", iocp_port_concurrency(port));
     server_print(&options->lines, "lines  ");
     server_print(&options->packets, "packets");
 }
@@ -63,7 +63,7 @@ int main(int argc, char **argv)
         .context = &status,
     };
     server_run(&server, &hooks);
-    server_free(&server);
     chat_free(&chat);
+    server_free(&server);
     return EXIT_SUCCESS;
 }

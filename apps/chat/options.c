@@ -16,7 +16,7 @@ static const char options_help[] =
     "  --packet-listen ADDRESS  the same for programs (default 0.0.0.0:7778)\n"
     "  --workers N              threads that run handlers (default 0: the concurrency)\n"
     "  --concurrency N          of these, running at a time (default 0: the CPUs)\n"
-    "  --backend NAME           uring, epoll or auto (default auto: the best that works)\n"
+    "  --backend NAME           %s (default auto: the best that works)\n"
     "  --max-sessions N         most connections at a time (default 65536)\n"
     "  --max-rooms N            most rooms at a time (default 10000)\n"
     "  --idle SECONDS           ends a session that says nothing for so long (default 0: never)\n"
@@ -31,7 +31,8 @@ static const char options_help[] =
     "  --help                   print this and exit\n"
     "  --version                print the version and exit\n"
     "\n"
-    "SIGINT (Ctrl-C) or SIGTERM says goodbye to everybody and ends; a second one ends at once.\n";
+    "Ctrl-C, or SIGTERM where there is one, says goodbye to everybody and ends; a second one ends\n"
+    "at once.\n";
 
 enum option_code {
     OPTION_LISTEN = 256,
@@ -70,6 +71,14 @@ static const struct option options_long[] = {
     {NULL, 0, NULL, 0},
 };
 
+static _Noreturn void options_print_help(void)
+{
+    char backends[ARGUMENTS_BACKENDS_SIZE];
+    arguments_backends(backends);
+    printf(options_help, backends);
+    exit(EXIT_SUCCESS);
+}
+
 /* The options that take no number. */
 static void options_take(struct chat_options *options, int option, const char *value)
 {
@@ -91,13 +100,10 @@ static void options_take(struct chat_options *options, int option, const char *v
         server->quiet = true;
         break;
     case OPTION_HELP:
-        fputs(options_help, stdout);
-        exit(EXIT_SUCCESS);
+        options_print_help();
     case OPTION_VERSION:
         printf("iocp-chat %s\n", iocp_version());
         exit(EXIT_SUCCESS);
-    default:
-        exit(2); /* getopt_long has said what is wrong */
     }
 }
 
@@ -131,19 +137,15 @@ static bool options_take_number(struct chat_options *options, int option, const 
 
 void options_parse(struct chat_options *options, int argc, char **argv)
 {
-    static char program[] = "iocp-chat";
     bool given[2] = {false, false}; /* --listen, --packet-listen */
     int option;
 
     *options = (struct chat_options){
-        .server = {.program = program, .sessions_max = 65536, .drain_s = 2},
+        .server = {.program = "iocp-chat", .sessions_max = 65536, .drain_s = 2},
         .rooms_max = 10000,
         .line_max = 4096,
     };
-    if (argc > 0) {
-        argv[0] = program; /* getopt_long begins its complaints with it */
-    }
-    while ((option = getopt_long(argc, argv, "", options_long, NULL)) != -1) {
+    while ((option = arguments_next(&options->server, argc, argv, options_long)) != -1) {
         given[0] |= option == OPTION_LISTEN;
         given[1] |= option == OPTION_PACKET_LISTEN;
         if (!options_take_number(options, option, optarg)) {

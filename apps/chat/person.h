@@ -8,6 +8,7 @@
 
 #include <iocp.h>
 
+#include "../common/system.h"
 #include "event.h"
 #include "table.h"
 
@@ -55,7 +56,7 @@ bool person_may_act(struct person *person);
 /* Tells this person alone. */
 void person_answer(struct person *person, const struct event *event);
 void person_refuse(struct person *person, enum refusal refusal, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    SYSTEM_PRINTF(3, 4);
 void person_send(struct person *person, const void *data, size_t size);
 
 /* Tells the others in the room; the person hears of it when that fails. */

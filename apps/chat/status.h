@@ -11,7 +11,7 @@ struct status {
     uint64_t last_ns;
     uint64_t last_in; /* messages so far, at the last line */
     uint64_t last_out;
-    int shown; /* a line is on the terminal, without its end */
+    int shown; /* characters on the terminal, of a line without its end */
 };
 
 void status_init(struct status *status, struct chat *chat, const struct server *server);

@@ -2,8 +2,11 @@
  * and addresses, and says in one line what is wrong with a bad one. */
 #include "arguments.h"
 
+#include "say.h"
+
 #include <ctype.h>
 #include <errno.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +18,7 @@ static void arguments_complain(const char *program, const char *format, va_list 
 {
     char text[512];
     vsnprintf(text, sizeof text, format, values);
-    /* One write: the line stays whole when several programs share a terminal. */
-    fprintf(stderr, "%s: %s\n", program, text);
+    say("%s: %s\n", program, text);
 }
 
 void usage_fail(const struct server_options *options, const char *format, ...)
@@ -37,6 +39,22 @@ void start_fail(const struct server_options *options, const char *format, ...)
     exit(EXIT_START);
 }
 
+int arguments_next(const struct server_options *options, int argc, char **argv,
+                   const struct option *known)
+{
+    opterr = 0;
+    int option = getopt_long(argc, argv, ":", known, NULL);
+    const char *text = argv[optind - 1];
+    if (option == ':' && strchr(text, '=') == NULL) {
+        usage_fail(options, "%s requires an argument", text);
+    }
+    if (option == ':' || option == '?') {
+        usage_fail(options, "%s is no option, or one that takes no argument: --help lists them",
+                   text);
+    }
+    return option;
+}
+
 uint32_t arguments_number(const struct server_options *options, const char *name, const char *text,
                           uint32_t min, uint32_t max)
 {
@@ -53,18 +71,43 @@ uint32_t arguments_number(const struct server_options *options, const char *name
     return (uint32_t)value;
 }
 
+static const struct {
+    const char *name;
+    enum iocp_backend backend;
+} arguments_names[] = {
+    {"uring", IOCP_BACKEND_URING},
+    {"epoll", IOCP_BACKEND_EPOLL},
+    {"windows", IOCP_BACKEND_WINDOWS},
+    {"auto", IOCP_BACKEND_AUTO},
+};
+
+#define ARGUMENTS_NAMES_COUNT (sizeof arguments_names / sizeof arguments_names[0])
+
+void arguments_backends(char text[ARGUMENTS_BACKENDS_SIZE])
+{
+    const char *separator = "";
+    size_t size = 0;
+    for (size_t i = 0; i + 1 < ARGUMENTS_NAMES_COUNT; i++) {
+        /* Those that do not work here are no advice. */
+        if (iocp_backend_probe(arguments_names[i].backend, NULL, 0) != IOCP_ENOTSUP) {
+            size += (size_t)snprintf(text + size, ARGUMENTS_BACKENDS_SIZE - size, "%s%s", separator,
+                                     arguments_names[i].name);
+            separator = ", ";
+        }
+    }
+    snprintf(text + size, ARGUMENTS_BACKENDS_SIZE - size, "%sauto", size > 0 ? " or " : "");
+}
+
 uint32_t arguments_backend(const struct server_options *options, const char *name, const char *text)
 {
-    if (strcmp(text, "auto") == 0) {
-        return IOCP_BACKEND_AUTO;
+    char backends[ARGUMENTS_BACKENDS_SIZE];
+    for (size_t i = 0; i < ARGUMENTS_NAMES_COUNT; i++) {
+        if (strcmp(text, arguments_names[i].name) == 0) {
+            return arguments_names[i].backend;
+        }
     }
-    if (strcmp(text, "uring") == 0) {
-        return IOCP_BACKEND_URING;
-    }
-    if (strcmp(text, "epoll") == 0) {
-        return IOCP_BACKEND_EPOLL;
-    }
-    usage_fail(options, "%s: \"%s\" is not a backend: write uring, epoll or auto", name, text);
+    arguments_backends(backends);
+    usage_fail(options, "%s: \"%s\" is not a backend: write %s", name, text, backends);
 }
 
 void arguments_address(const struct server_options *options, const char *name, const char *text,

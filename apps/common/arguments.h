@@ -7,6 +7,8 @@
 
 #include <iocp.h>
 
+#include "system.h"
+
 #include <stdbool.h>
 
 #define ARGUMENTS_ADDRESSES_MAX 16
@@ -32,9 +34,19 @@ struct server_options {
 /* Prints "PROGRAM: message" on stderr and ends the process: `usage_fail` with 2, `start_fail`
  * with 1. */
 _Noreturn void usage_fail(const struct server_options *options, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+    SYSTEM_PRINTF(2, 3);
 _Noreturn void start_fail(const struct server_options *options, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+    SYSTEM_PRINTF(2, 3);
+
+/* The code of the next option of the command line, as getopt_long has it, or -1. What is wrong ends
+ * the process by usage_fail: in our words, for those of getopt_long differ between systems. */
+struct option;
+int arguments_next(const struct server_options *options, int argc, char **argv,
+                   const struct option *known);
+
+/* Writes the names that --backend and IOCP_BACKEND take here: "uring, epoll or auto". */
+#define ARGUMENTS_BACKENDS_SIZE 64
+void arguments_backends(char text[ARGUMENTS_BACKENDS_SIZE]);
 
 /* Each reads the value of one option (`name`, for the message) or ends the process by usage_fail.
  */

@@ -81,7 +81,7 @@ static void report_port(const struct server *server)
     REPORT_PORT(REPORT_NUMBER)
 }
 
-void report_print(const struct server *server)
+void report_begin(const struct server *server)
 {
     struct iocp_port *port = iocp_service_port(server->service);
     uint64_t uptime_ns = iocp_now_ns() - server->started_ns;
@@ -98,6 +98,11 @@ void report_print(const struct server *server)
     report_service(server);
     printf("},\"port\":{");
     report_port(server);
-    printf("}}\n");
+    printf("}");
+}
+
+void report_end(void)
+{
+    printf(",\"memory_left\":%zu}\n", iocp_memory_count());
     fflush(stdout);
 }

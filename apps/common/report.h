@@ -4,8 +4,12 @@
 
 struct server;
 
-/* Prints the line on stdout and flushes it. The counters have the names that the structs
+/* Prints the line on stdout but for its end. The counters have the names that the structs
  * iocp_service_stats and iocp_port_stats give them. */
-void report_print(const struct server *server);
+void report_begin(const struct server *server);
+
+/* Ends and flushes it. Its last member, memory_left, counts what the library still has allocated:
+ * when all was given back, 0. */
+void report_end(void);
 
 #endif

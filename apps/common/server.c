@@ -1,52 +1,27 @@
 /* The life of a server program, on the main thread. The service runs on its own workers; this
- * thread waits for signals with sigtimedwait, so no handler of a signal interrupts anything.
+ * thread waits for the system to tell it to stop.
  *
- *   running → draining [server_drain, first signal] → ended [server_stopped] → joined [server_run]
- *   draining → the process is gone [server_run, second signal]
+ *   running → draining [server_drain, first stop] → ended [server_stopped] → joined [server_run]
+ *   draining → the process is gone [server_run, second stop]
  */
 #include "server.h"
 
 #include "report.h"
+#include "say.h"
+#include "system.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
 #define SERVER_NS_PER_S UINT64_C(1000000000)
 
-/* The signals that the main thread waits for; SIGUSR1 is how `stopped` wakes it. */
-static sigset_t server_signals(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGUSR1);
-    return set;
-}
-
-/* Every session has closed: tells the main thread, which waits for signals. */
+/* Every session has closed: tells the main thread. */
 static void server_stopped(struct iocp_service *service, void *context)
 {
     struct server *server = context;
     (void)service;
-    /* Release: pairs with the acquire in server_run. The signal only wakes. */
-    __atomic_store_n(&server->ended, 1, __ATOMIC_RELEASE);
-    kill(getpid(), SIGUSR1);
-}
-
-/* A session is a descriptor, and the usual soft limit of 1,024 would be the real maximum. */
-static void server_lift_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit); /* the service works with fewer as well */
-    }
+    /* Release: pairs with the acquire in server_run. */
+    atomic_store_explicit(&server->ended, true, memory_order_release);
+    system_wake();
 }
 
 static _Noreturn void server_refuse(const struct server_options *options, int error)
@@ -55,8 +30,9 @@ static _Noreturn void server_refuse(const struct server_options *options, int er
     const char *asked = getenv("IOCP_BACKEND");
     /* The only value that the options have not checked. */
     if (error == IOCP_EINVAL && asked && options->backend == IOCP_BACKEND_AUTO) {
-        start_fail(options, "IOCP_BACKEND: \"%s\" is not a backend: set uring, epoll or auto",
-                   asked);
+        char backends[ARGUMENTS_BACKENDS_SIZE];
+        arguments_backends(backends);
+        start_fail(options, "IOCP_BACKEND: \"%s\" is not a backend: set %s", asked, backends);
     }
     if (error == IOCP_ENOTSUP) {
         iocp_backend_probe((enum iocp_backend)options->backend, reason, sizeof reason);
@@ -67,12 +43,12 @@ static _Noreturn void server_refuse(const struct server_options *options, int er
 
 void server_init(struct server *server, const struct server_options *options)
 {
-    sigset_t signals = server_signals();
     struct iocp_service_config config;
 
     *server = (struct server){.options = options};
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    server_lift_limit();
+    if (!system_init()) {
+        server_refuse(options, IOCP_ENOMEM);
+    }
     iocp_service_config_init(&config);
     config.role = IOCP_ROLE_SERVER;
     config.workers = options->workers;
@@ -108,7 +84,7 @@ void server_print(const struct addresses *addresses, const char *label)
     for (uint32_t i = 0; i < addresses->count; i++) {
         char text[IOCP_ADDRESS_TEXT_SIZE] = "?";
         iocp_address_format(&addresses->list[i], text, sizeof text);
-        fprintf(stderr, "%s %s\n", label, text);
+        say("%s %s\n", label, text);
     }
 }
 
@@ -119,15 +95,6 @@ void server_start(struct server *server)
         server_refuse(server->options, error);
     }
     server->started_ns = iocp_now_ns();
-}
-
-/* Waits for a signal; with `tick`, for a second at most. Returns it, or 0. */
-static int server_wait(bool tick)
-{
-    const struct timespec second = {.tv_sec = 1};
-    sigset_t signals = server_signals();
-    int signal = tick ? sigtimedwait(&signals, NULL, &second) : sigwaitinfo(&signals, NULL);
-    return signal < 0 ? 0 : signal;
 }
 
 static void server_drain(struct server *server, const struct server_hooks *hooks)
@@ -142,14 +109,15 @@ void server_run(struct server *server, const struct server_hooks *hooks)
 {
     bool draining = false;
     /* Acquire: pairs with the release in server_stopped. */
-    while (__atomic_load_n(&server->ended, __ATOMIC_ACQUIRE) == 0) {
-        int signal = server_wait(hooks->tick != NULL && !draining);
-        if (signal == 0 && hooks->tick != NULL && !draining) {
+    while (!atomic_load_explicit(&server->ended, memory_order_acquire)) {
+        bool tick = hooks->tick != NULL && !draining;
+        enum system_event event = system_wait(tick);
+        if (event == SYSTEM_TICK && tick) {
             hooks->tick(hooks->context);
         }
-        if (signal == SIGINT || signal == SIGTERM) {
+        if (event == SYSTEM_STOP) {
             if (draining) {
-                _exit(EXIT_SUCCESS);
+                _Exit(EXIT_SUCCESS);
             }
             draining = true;
             server_drain(server, hooks);
@@ -160,10 +128,14 @@ void server_run(struct server *server, const struct server_hooks *hooks)
 
 void server_free(struct server *server)
 {
-    if (server->options->stats) {
-        report_print(server);
+    bool stats = server->options->stats;
+    if (stats) {
+        report_begin(server);
     }
     server->service = iocp_service_unref(server->service);
+    if (stats) {
+        report_end();
+    }
 }
 
 uint32_t server_workers(const struct server *server)

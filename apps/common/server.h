@@ -1,6 +1,7 @@
-/* The life of a server program: make the service, listen, run until a signal, drain, end.
+/* The life of a server program: make the service, listen, run until it is told to stop, drain, end.
  *
- * The first SIGINT or SIGTERM drains, the second ends the process at once; both end with status 0.
+ * SIGINT and SIGTERM tell it to stop, on Windows Ctrl-C, Ctrl-Break and a closed window. The first
+ * time it drains, the second time it ends the process at once; both end with status 0.
  * Everything here belongs to the main thread. */
 #ifndef APPS_COMMON_SERVER_H
 #define APPS_COMMON_SERVER_H
@@ -9,11 +10,13 @@
 
 #include "arguments.h"
 
+#include <stdatomic.h>
+
 struct server {
     const struct server_options *options;
     struct iocp_service *service;
     uint64_t started_ns;
-    uint32_t ended; /* set by the `stopped` handler, on a worker */
+    atomic_bool ended; /* set by the `stopped` handler, on a worker */
 };
 
 /* What a program does on the main thread while its server runs. Each may be NULL. */
@@ -23,8 +26,8 @@ struct server_hooks {
     void *context;
 };
 
-/* Blocks the signals for this thread and those that it starts, lifts the limit of descriptors, and
- * makes the service. Ends the process by start_fail when that cannot be. */
+/* Prepares the process (system_init) and makes the service. Ends the process by start_fail when
+ * that cannot be. */
 void server_init(struct server *server, const struct server_options *options);
 
 /* Listens on all of the list and puts the actual addresses into it. Ends the process by start_fail.
@@ -38,10 +41,11 @@ void server_print(const struct addresses *addresses, const char *label);
 /* Launches the workers. Ends the process by start_fail when that cannot be. */
 void server_start(struct server *server);
 
-/* Returns when a signal has come and all sessions have ended. */
+/* Returns when it was told to stop and all sessions have ended. */
 void server_run(struct server *server, const struct server_hooks *hooks);
 
-/* Prints one line of JSON with the counters on stdout, and gives the service back. */
+/* Gives the service back, the last thing of the library's; with --stats it prints one line of JSON
+ * with the counters on stdout. */
 void server_free(struct server *server);
 
 /* The workers that were asked for, or the number that stands for 0. */

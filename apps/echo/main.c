@@ -18,14 +18,14 @@ struct echo_options {
 
 static const char echo_help[] =
     "usage: iocp-echo [OPTION]...\n"
-    "Sends every connection its own bytes back, until SIGINT or SIGTERM.\n"
+    "Sends every connection its own bytes back, until Ctrl-C, or SIGTERM where there is one.\n"
     "\n"
     "  --listen ADDRESS    where to listen: ADDRESS:PORT, [IPV6]:PORT or unix:/PATH; port 0\n"
     "                      takes a free one; may be repeated (default 127.0.0.1:7000)\n"
     "  --workers N         threads that run handlers (default 0: the concurrency)\n"
     "  --concurrency N     of these, running at a time (default 0: the CPUs)\n"
-    "  --lanes N           rings or epoll sets at most (default 0: the concurrency)\n"
-    "  --backend NAME      uring, epoll or auto (default auto: the best that works)\n"
+    "  --lanes N           sources of completions at most (default 0: the concurrency)\n"
+    "  --backend NAME      %s (default auto: the best that works)\n"
     "  --work MICROSECONDS compute so long for each receive, as a handler with work to do\n"
     "                      (default 0)\n"
     "  --max-sessions N    most connections at a time (default 65536)\n"
@@ -66,6 +66,14 @@ static const struct option echo_long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
+static _Noreturn void echo_print_help(void)
+{
+    char backends[ARGUMENTS_BACKENDS_SIZE];
+    arguments_backends(backends);
+    printf(echo_help, backends);
+    exit(EXIT_SUCCESS);
+}
+
 static void echo_option(struct echo_options *options, int option, const char *value)
 {
     struct server_options *server = &options->server;
@@ -98,28 +106,21 @@ static void echo_option(struct echo_options *options, int option, const char *va
         server->stats = true;
         break;
     case OPTION_HELP:
-        fputs(echo_help, stdout);
-        exit(EXIT_SUCCESS);
+        echo_print_help();
     case OPTION_VERSION:
         printf("iocp-echo %s\n", iocp_version());
         exit(EXIT_SUCCESS);
-    default:
-        exit(2); /* getopt_long has said what is wrong */
     }
 }
 
 static void echo_options_parse(struct echo_options *options, int argc, char **argv)
 {
-    static char program[] = "iocp-echo";
     int option;
 
     *options = (struct echo_options){
-        .server = {.program = program, .sessions_max = 65536, .drain_s = 2},
+        .server = {.program = "iocp-echo", .sessions_max = 65536, .drain_s = 2},
     };
-    if (argc > 0) {
-        argv[0] = program; /* getopt_long begins its complaints with it */
-    }
-    while ((option = getopt_long(argc, argv, "", echo_long_options, NULL)) != -1) {
+    while ((option = arguments_next(&options->server, argc, argv, echo_long_options)) != -1) {
         echo_option(options, option, optarg);
     }
     if (optind < argc) {

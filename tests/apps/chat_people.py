@@ -5,7 +5,8 @@ import signal
 import sys
 
 sys.dont_write_bytecode = True
-from support import Person, Stream, check, check_equal, connect, run, start_chat  # noqa: E402
+from support import (STOP, Person, Stream, check, check_equal, connect, run,  # noqa: E402
+                     start_chat)
 
 
 def two_people_talk():
@@ -246,7 +247,7 @@ def idle_limit():
 
 
 def goodbye():
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in {STOP, signal.SIGINT}:
         chat = start_chat()
         people = [Person(chat.lines[0]) for _ in range(10)]
         people[3].join("kitchen")

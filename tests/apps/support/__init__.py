@@ -1,9 +1,12 @@
 """What the tests of the programs share: starting a program, talking to it, ending it.
 
 A test is a script: argv[1] is the folder of the programs, TEST_BACKEND the backend to run on
-(uring, epoll, uring-denied). Nothing here sleeps for a fixed time: everything waits for a text, an
-end of a stream or an end of a process, up to a deadline.
+(uring, epoll, uring-denied, windows). With TEST_LAUNCHER, tools/wine-run, the programs are those for
+Windows, started by it; the script and its connections are Linux's all the same. Nothing here sleeps
+for a fixed time: everything waits for a text, an end of a stream or an end of a process, up to a
+deadline.
 """
+import contextlib
 import ctypes
 import os
 import re
@@ -22,6 +25,11 @@ SKIPPED = 77
 
 programs_folder = sys.argv[1] if len(sys.argv) > 1 else "build/bin"
 backend = os.environ.get("TEST_BACKEND", "")
+launcher = os.environ.get("TEST_LAUNCHER", "")
+windows = launcher != ""
+# How a program is told to stop. Wine turns SIGINT into a Ctrl-C, on the way that those of Windows take;
+# a SIGTERM it takes for itself.
+STOP = signal.SIGINT if windows else signal.SIGTERM
 started = []
 talkers = []  # sockets of people and programs at the chat
 
@@ -31,7 +39,11 @@ class Failure(Exception):
 
 
 class Skip(Exception):
-    pass
+    """What the test needs is missing here, and should not be."""
+
+
+class LeftOut(Exception):
+    """The test is about something that this system does not have."""
 
 
 def check(condition, message):
@@ -41,6 +53,14 @@ def check(condition, message):
 
 def check_equal(found, expected, what="value"):
     check(found == expected, f"{what}: {found!r}, expected {expected!r}")
+
+
+def wine_differs(behaviour):
+    """False, but under Wine: there it says that the test leaves a check out, and which behaviour of
+    Windows that is about. tools/run-tests repeats all of these at its end."""
+    if windows:
+        print(f"WINE: {sys._getframe(1).f_code.co_name}: {behaviour}")
+    return windows
 
 
 # ---- a kernel that forbids io_uring, as containers do
@@ -72,11 +92,12 @@ def deny_uring():
 # ---- streams that are read until a text comes
 
 class Stream:
-    """Bytes from a descriptor, by lines or by size."""
+    """Bytes from a descriptor, by lines or by size. With `text` the lines of Windows become ours."""
 
-    def __init__(self, descriptor, name):
+    def __init__(self, descriptor, name, text=False):
         self.descriptor = descriptor
         self.name = name
+        self.text = text
         self.bytes = b""
         self.ended = False
 
@@ -92,6 +113,8 @@ class Stream:
         except ConnectionResetError:
             piece = b""
         self.bytes += piece
+        if self.text:
+            self.bytes = self.bytes.replace(b"\r\n", b"\n")
         self.ended = piece == b""
         return not self.ended
 
@@ -124,28 +147,51 @@ class Stream:
 
 # ---- programs
 
+def program_path(name):
+    path = os.path.join(programs_folder, name + (".exe" if windows else ""))
+    check(os.path.exists(path), f"{path} is missing")
+    return path
+
+
+def path_for_programs(path):
+    """A path of ours as the programs know it."""
+    return "Z:" + os.path.abspath(path).replace("/", "\\") if windows else path
+
+
 class Program:
-    def __init__(self, name, *arguments, denied=None, terminal=None, forced=None):
+    backend = backend
+    stop_signal = STOP
+    text = windows  # its lines are to be made ours
+
+    def __init__(self, name, *arguments, denied=None, terminal=None, forced=None, console=False):
         self.name = name
-        path = os.path.join(programs_folder, name)
-        check(os.path.exists(path), f"{path} is missing")
         denied = backend == "uring-denied" if denied is None else denied
         environment = {key: value for key, value in os.environ.items() if key != "IOCP_BACKEND"}
-        if not name.startswith("iocp-") and backend in ("uring", "epoll"):
-            environment["IOCP_BACKEND"] = backend  # the examples have no options
+        if not name.startswith("iocp-") and self.backend in ("uring", "epoll", "windows"):
+            environment["IOCP_BACKEND"] = self.backend  # the examples have no options
         if forced:
             environment["IOCP_BACKEND"] = forced
         self.process = subprocess.Popen(
-            [path, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=terminal or subprocess.PIPE, env=environment, preexec_fn=deny_uring if denied else None)
-        self.output = Stream(self.process.stdout.fileno(), f"output of {name}")
+            [*self.command(name, console), *arguments], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=terminal or subprocess.PIPE, env=environment,
+            preexec_fn=deny_uring if denied else None)
+        self.output = Stream(self.process.stdout.fileno(), f"output of {name}", self.text)
         # A terminal of the caller's is his to read.
         self.errors = self.output if terminal else \
-            Stream(self.process.stderr.fileno(), f"errors of {name}")
+            Stream(self.process.stderr.fileno(), f"errors of {name}", self.text)
         started.append(self)
 
-    def send_signal(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
+    def command(self, name, console):
+        """What starts it; with `console` each line of its input is an event of its console."""
+        path = program_path(name)
+        if not console:
+            return [launcher, path] if windows else [path]
+        events = os.path.join(programs_folder, "..", "tests", "console-events.exe")
+        check(os.path.exists(events), f"{events} is missing")
+        return [launcher, events, path_for_programs(path)]
+
+    def send_signal(self, number=None):
+        self.process.send_signal(number or self.stop_signal)
 
     def write(self, text):
         self.process.stdin.write(text.encode())
@@ -164,7 +210,7 @@ class Program:
         check(found == status, f"{self.name} ended with {found}, expected {status}: {errors}")
         return output, errors
 
-    def stop(self, number=signal.SIGTERM, status=0):
+    def stop(self, number=None, status=0):
         """Ends it. A server waits for those who have not hung up: so they do."""
         self.send_signal(number)
         for talker in talkers:
@@ -173,9 +219,22 @@ class Program:
         return self.wait(status)
 
 
-def backend_arguments():
-    name = {"uring": "uring", "epoll": "epoll"}.get(backend, "auto")
-    return ["--backend", name]
+class LinuxProgram(Program):
+    """One of ours for Linux, beside those for Windows: from a build folder next to theirs."""
+    backend = ""
+    stop_signal = signal.SIGTERM
+    text = False
+
+    def command(self, name, console):
+        for build in ("release", "dev"):
+            path = os.path.join(programs_folder, "..", "..", build, "bin", name)
+            if os.path.exists(path):
+                return [path]
+        raise LeftOut(f"there is no {name} for Linux: build/release or build/dev would have it")
+
+
+def backend_arguments(kind=Program):
+    return ["--backend", kind.backend if kind.backend in ("uring", "epoll", "windows") else "auto"]
 
 
 def read_start(program, pattern, count):
@@ -194,10 +253,10 @@ def read_start(program, pattern, count):
     return found
 
 
-def start_chat(*arguments, listen="127.0.0.1:0", packets="none"):
+def start_chat(*arguments, listen="127.0.0.1:0", packets="none", console=False, kind=Program):
     """Starts iocp-chat; the program gets `lines` and `packets`, lists of addresses."""
-    program = Program("iocp-chat", "--listen", listen, "--packet-listen", packets,
-                      *backend_arguments(), *arguments)
+    program = kind("iocp-chat", "--listen", listen, "--packet-listen", packets,
+                   *backend_arguments(kind), *arguments, console=console)
     count = (listen != "none") + (packets != "none")
     found = read_start(program, r"(lines|packets)\s+(\S+)", count)
     program.lines = [address for kind, address in found if kind == "lines"]
@@ -205,8 +264,9 @@ def start_chat(*arguments, listen="127.0.0.1:0", packets="none"):
     return program
 
 
-def start_echo(*arguments, listen="127.0.0.1:0"):
-    program = Program("iocp-echo", "--listen", listen, *backend_arguments(), *arguments)
+def start_echo(*arguments, listen="127.0.0.1:0", console=False, kind=Program):
+    program = kind("iocp-echo", "--listen", listen, *backend_arguments(kind), *arguments,
+                   console=console)
     program.address = read_start(program, r"(listening on) (\S+)", 1)[0][1]
     check_equal(program.output.line(), "ready", "first line of iocp-echo")
     return program
@@ -328,6 +388,8 @@ def run(*tests):
         except Skip as skip:
             print(f"skip  {test.__name__}: {skip}")
             status = status or SKIPPED
+        except LeftOut as reason:
+            print(f"left out  {test.__name__}: {reason}")
         except Exception:
             print(f"FAIL  {test.__name__}")
             traceback.print_exc(file=sys.stdout)
@@ -350,7 +412,8 @@ def end(program, show):
         left = program.errors.bytes
         if not program.errors.ended:
             os.set_blocking(program.errors.descriptor, False)
-            left += os.read(program.errors.descriptor, 1 << 16)
+            with contextlib.suppress(BlockingIOError):
+                left += os.read(program.errors.descriptor, 1 << 16)
         print(f"---- errors of {program.name}\n{left[-4000:].decode(errors='replace')}")
     for file in (program.process.stdin, program.process.stdout, program.process.stderr):
         try:

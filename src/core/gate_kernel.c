@@ -31,7 +31,8 @@
 static void kernel_ring(struct iocp_port *port)
 {
     struct iocp__kernel *kernel = port->lanes[0]->kernel;
-    /* Relaxed: a counter. */
+    /* Relaxed: counters. */
+    iocp__add_relaxed(&port->gate.wakes, 1);
     iocp__add_relaxed(&port->gate.bells, 1);
     kernel->backend->bell(kernel);
 }

@@ -424,14 +424,14 @@ void iocp_port_stats(struct iocp_port *port, struct iocp_port_stats *out_stats)
     struct iocp_port_stats stats = {0};
     struct iocp__gate *gate = &port->gate;
     iocp__lock_acquire(&gate->lock);
-    stats.wakes = gate->wakes;
-    stats.bells = gate->bells;
+    /* Relaxed: counters, which change without the lock where the kernel is the gate. */
+    stats.wakes = iocp__load_relaxed(&gate->wakes);
+    stats.bells = iocp__load_relaxed(&gate->bells);
     stats.parks = gate->parks;
     stats.declared = gate->declared;
     stats.detected = gate->detected;
     stats.seized = gate->seized;
     stats.lanes = port->lane_count;
-    /* Relaxed: where the kernel is the gate they change without the lock. */
     stats.running = iocp__load_relaxed(&gate->running);
     stats.running_max = iocp__load_relaxed(&gate->running_max);
     for (struct iocp__worker *worker = port->workers; worker; worker = worker->next)

@@ -294,7 +294,8 @@ static void packet_wait_turn(struct iocp_port *port, struct iocp__worker *worker
     if (iocp__load_relaxed(&port->free_lanes) && iocp__gate_visit(port, worker) &&
         iocp__gate_ticket(port, worker))
         return;
-    if (has_lane && (worker->eager || wait->deadline_ns == 0))
+    /* Without a ticket no packet that is found could be taken: it would be a busy wait for one. */
+    if (has_lane && ((worker->eager && worker->ticket) || wait->deadline_ns == 0))
         packet_poll(port, worker);
     else if (wait->deadline_ns)
         packet_sleep(port, worker, wait);

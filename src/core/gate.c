@@ -325,8 +325,12 @@ static int gate_claim(struct iocp_port *port, struct iocp__lane *lane, struct io
 {
     iocp__lock_acquire(&port->gate.lock);
     int claimed = !lane->holder;
-    if (claimed)
+    if (claimed) {
+        /* Orders that come during the visit ring for nobody: it is the visitor who looks after the
+         * lane from here on, before it sleeps, and not one that sleeps already. */
+        lane->watcher = NULL;
         gate_hold(port, lane, worker);
+    }
     iocp__lock_release(&port->gate.lock);
     return claimed;
 }

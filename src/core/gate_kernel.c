@@ -270,6 +270,10 @@ void iocp__gate_kernel_serve_owed(struct iocp_port *port, struct iocp__worker *w
             kernel_serve(lane, worker);
         }
     }
+    /* Rule H: the worker is out and may stay away. Mostly it comes right back for what it found,
+     * so that where there is a watch, which rings at its next tick, nobody is woken for it. */
+    if (!port->config.watch_ns && kernel_leaves_work(port))
+        kernel_ring(port);
 }
 
 /* ---- From any thread. */

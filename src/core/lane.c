@@ -25,11 +25,11 @@
 
 #include <string.h>
 
-/* Relaxed: what must be seen with the state is ordered by the lane's lock; cancel and
- * iocp_op_pending read it from other threads. */
+/* Release: a cancel from another thread that sees the op pending, in whatever state, goes on to its
+ * owner without a lock. All else that must be seen is ordered by the lane's lock. */
 static void lane_set_state(struct iocp_op *op, enum iocp__op_state state)
 {
-    iocp__store_relaxed(&op->state, (uint8_t)state);
+    iocp__store_release(&op->state, (uint8_t)state);
 }
 
 int iocp__lane_create(struct iocp_port *port, uint32_t index, struct iocp__lane **out_lane)

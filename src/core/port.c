@@ -282,7 +282,8 @@ static void port_answer(struct iocp_port *port, struct iocp_op *op, int64_t resu
     struct iocp__queue queue;
     iocp__queue_init(&queue);
     op->event.result = result;
-    iocp__store_relaxed(&op->state, IOCP__OP_READY);
+    /* Release: as lane_set_state. */
+    iocp__store_release(&op->state, IOCP__OP_READY);
     iocp__queue_push(&queue, &op->event);
     iocp__lane_push(port->lanes[0], &queue);
     iocp__gate_work(port);

@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 ARGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build run test asan tsan bench install clean help
+.PHONY: build windows run test asan tsan bench install clean help
 
 ## make                 installs what is missing, builds libraries and programs into build/release
 build:
@@ -13,11 +13,17 @@ build:
 	@cmake --preset release >/dev/null
 	@cmake --build build/release --target iocp_product --parallel $(JOBS)
 
+## make windows         builds DLL, library and programs for Windows (MinGW-w64) into build/windows
+windows:
+	@tools/bootstrap windows
+	@cmake --preset windows >/dev/null
+	@cmake --build build/windows --target iocp_product --parallel $(JOBS)
+
 ## make run ARGS="..."  builds and starts the chat server; ARGS=--help shows its options
 run: build
 	@exec build/release/bin/iocp-chat $(ARGS)
 
-## make test            runs all tests: release, then with address and with thread sanitizer
+## make test            runs all tests: on Linux, with address and with thread sanitizer, under Wine
 test:
 	@tools/bootstrap test
 	@exec tools/run-tests

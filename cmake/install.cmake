@@ -18,6 +18,12 @@ write_basic_package_version_file(iocpConfigVersion.cmake COMPATIBILITY SameMinor
 install(FILES ${PROJECT_BINARY_DIR}/iocpConfig.cmake ${PROJECT_BINARY_DIR}/iocpConfigVersion.cmake
     DESTINATION ${package_dir})
 
+# What a static link needs besides.
+set(pc_libs_private -pthread)
+if(WIN32)
+    list(TRANSFORM system_libraries PREPEND -l OUTPUT_VARIABLE pc_libs_private)
+    list(JOIN pc_libs_private " " pc_libs_private)
+endif()
 # iocp.pc finds its prefix from where it lies.
 if(IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR} OR IS_ABSOLUTE ${CMAKE_INSTALL_INCLUDEDIR})
     set(pc_prefix ${CMAKE_INSTALL_PREFIX})

@@ -1,28 +1,44 @@
-# The library: compiled once, linked twice, as libiocp.a and as libiocp.so.
+# The library, twice: as libiocp.a, and as libiocp.so or libiocp.dll.
 
-file(GLOB library_sources CONFIGURE_DEPENDS
-    src/base/*.c src/os/*.c src/backend/*.c src/core/*.c src/net/*.c)
+iocp_sources(library_sources src/base/*.c src/os/*.c src/backend/*.c src/core/*.c src/net/*.c)
+# Files of one system whose names do not say so.
+set(foreign_sources os/win32[^/]* backend/iocp[^/]*)
 if(WIN32)
-    list(FILTER library_sources EXCLUDE REGEX "/os/posix[^/]*\\.c$")
-    list(FILTER library_sources EXCLUDE REGEX
-        "/backend/(uring[^/]*|ring|epoll[^/]*|try|files|system_linux)\\.c$")
+    set(foreign_sources os/posix[^/]* backend/uring[^/]* backend/ring backend/epoll[^/]*
+        backend/try backend/files)
+endif()
+foreach(name ${foreign_sources})
+    list(FILTER library_sources EXCLUDE REGEX "/src/${name}\\.c$")
+endforeach()
+
+function(iocp_objects name)
+    add_library(${name} OBJECT ${library_sources})
+    iocp_target_rules(${name})
+    target_include_directories(${name} PRIVATE include src)
+    target_link_libraries(${name} PRIVATE ${system_libraries})
+endfunction()
+
+iocp_objects(iocp_objects)
+set(static_objects iocp_objects)
+set(shared_objects iocp_objects)
+if(WIN32)
+    # What a DLL exports is said in its objects. In an archive it would be said to whoever links it:
+    # his DLL exported our functions, and by that none of its own that are not marked.
+    iocp_objects(iocp_objects_shared)
+    target_compile_definitions(iocp_objects_shared PRIVATE IOCP_BUILD_SHARED)
+    set(shared_objects iocp_objects_shared)
 else()
-    list(FILTER library_sources EXCLUDE REGEX "/os/win32[^/]*\\.c$")
-    list(FILTER library_sources EXCLUDE REGEX "/backend/(iocp[^/]*|system_windows)\\.c$")
+    # Compiled once for both kinds, position-independent: on x86-64 and arm64 it costs nothing that
+    # could be measured, and halves the time of a build. No interposition: a call inside the library
+    # stays inside.
+    set_target_properties(iocp_objects PROPERTIES POSITION_INDEPENDENT_CODE ON)
+    target_compile_options(iocp_objects PRIVATE -fno-semantic-interposition)
 endif()
 
-# Position-independent for both: on x86-64 and arm64 it costs nothing that could be measured, and
-# halves the time of a build. No interposition: a call inside the library stays inside.
-add_library(iocp_objects OBJECT ${library_sources})
-iocp_target_rules(iocp_objects)
-set_target_properties(iocp_objects PROPERTIES POSITION_INDEPENDENT_CODE ON)
-target_compile_options(iocp_objects PRIVATE -fno-semantic-interposition)
-target_include_directories(iocp_objects PRIVATE include src)
-target_link_libraries(iocp_objects PRIVATE Threads::Threads)
-
-foreach(kind STATIC SHARED)
-    string(TOLOWER iocp_${kind} target)
-    add_library(${target} ${kind} $<TARGET_OBJECTS:iocp_objects>)
+foreach(kind static shared)
+    string(TOUPPER ${kind} type)
+    set(target iocp_${kind})
+    add_library(${target} ${type} $<TARGET_OBJECTS:${${kind}_objects}>)
     add_library(iocp::${target} ALIAS ${target})
     iocp_target_rules(${target})
     set_target_properties(${target} PROPERTIES
@@ -33,9 +49,13 @@ foreach(kind STATIC SHARED)
         $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
     add_dependencies(iocp_product ${target})
 endforeach()
-# Whoever links the archive links the threads; the shared library brings them along itself.
-target_link_libraries(iocp_static PUBLIC Threads::Threads)
-target_link_libraries(iocp_shared PRIVATE Threads::Threads)
+# Whoever links the archive links what it needs; the shared library brings that along itself.
+target_link_libraries(iocp_static PUBLIC ${system_libraries})
+target_link_libraries(iocp_shared PRIVATE ${system_libraries})
+if(WIN32)
+    # Saves a jump per call; without it the import library has one.
+    target_compile_definitions(iocp_shared INTERFACE IOCP_USE_SHARED)
+endif()
 
 # A name that is missing fails the link of the library and not that of its first user. (Sanitizers
 # leave names open for the program to bring.)

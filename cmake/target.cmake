@@ -12,6 +12,13 @@ function(iocp_target_rules target)
     if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
         target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
     endif()
+    if(WIN32)
+        # Windows 10; printf as C has it and not as msvcrt.dll.
+        target_compile_definitions(${target} PRIVATE
+            _WIN32_WINNT=0x0A00 WIN32_LEAN_AND_MEAN __USE_MINGW_ANSI_STDIO=1)
+        # What we build needs no DLL of the compiler.
+        target_link_options(${target} PRIVATE -static-libgcc)
+    endif()
     if(IOCP_DEBUG)
         target_compile_definitions(${target} PRIVATE IOCP_DEBUG)
     endif()
@@ -23,6 +30,18 @@ function(iocp_target_rules target)
         target_compile_options(${target} PRIVATE ${flags} -O1)
         target_link_options(${target} PRIVATE ${flags})
     endif()
+endfunction()
+
+# Sets `variable` to the sources that match. Names that end in _posix, _linux or _windows are those
+# systems' files.
+function(iocp_sources variable)
+    set(foreign "_windows")
+    if(WIN32)
+        set(foreign "_(posix|linux)")
+    endif()
+    file(GLOB sources CONFIGURE_DEPENDS ${ARGN})
+    list(FILTER sources EXCLUDE REGEX "${foreign}\\.c$")
+    set(${variable} ${sources} PARENT_SCOPE)
 endfunction()
 
 # A program of the product: bin/<name>, linked with the static library, so that it runs anywhere.

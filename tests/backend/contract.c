@@ -4,7 +4,10 @@
 
 static const struct iocp__backend *backend(void)
 {
-    return test_backend() == IOCP_BACKEND_URING ? &iocp__backend_uring : &iocp__backend_epoll;
+    for (int i = 0; iocp__backends[i]; i++)
+        if (iocp__backends[i]->kind == (uint32_t)test_backend())
+            return iocp__backends[i];
+    SKIP("TEST_BACKEND does not name a backend");
 }
 
 /* ---- Lanes. */
@@ -87,6 +90,43 @@ TEST(descriptors_are_used_again)
 TEST(copy_of_a_closed_descriptor_is_silent)
 {
     contract_copy_of_a_closed_descriptor_is_silent(backend());
+}
+
+/* ---- Lanes that share. */
+
+TEST(fetch_with_no_deadline_returns_at_once)
+{
+    contract_fetch_with_no_deadline_returns_at_once(backend());
+}
+
+TEST(fetch_sleeps_until_its_deadline)
+{
+    contract_fetch_sleeps_until_its_deadline(backend());
+}
+
+TEST(fetch_names_the_lane_of_an_answer)
+{
+    contract_fetch_names_the_lane_of_an_answer(backend());
+}
+
+TEST(fetch_names_both_lanes)
+{
+    contract_fetch_names_both_lanes(backend());
+}
+
+TEST(fetch_hears_a_bell_once)
+{
+    contract_fetch_hears_a_bell_once(backend());
+}
+
+TEST(fetch_by_many_threads)
+{
+    contract_fetch_by_many_threads(backend());
+}
+
+TEST(associate_once)
+{
+    contract_associate_once(backend());
 }
 
 /* ---- Connected sockets. */
@@ -338,9 +378,14 @@ TEST(file_read_at_its_end)
     contract_file_read_at_its_end(backend());
 }
 
-TEST(file_errors)
+TEST(file_open_for_reading_is_not_written)
 {
-    contract_file_errors(backend());
+    contract_file_open_for_reading_is_not_written(backend());
+}
+
+TEST(file_without_room)
+{
+    contract_file_without_room(backend());
 }
 
 TEST(file_ops_at_once)

@@ -1,12 +1,11 @@
 /* The client role: attempts, reconnecting, limits, and two services that talk to each other. */
 #include "support/check.h"
 #include "support/host.h"
+#include "support/system.h"
 
 #include <iocp.h>
 
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /* A client for the tests: a host without listener, and a connector. */
 struct client {
@@ -56,7 +55,7 @@ static struct iocp_address nobody(void)
 {
     struct iocp_address address;
     struct iocp_address any = net_address("127.0.0.1:0");
-    close(net_listen(&any, &address));
+    net_close(net_listen(&any, &address));
     return address;
 }
 
@@ -87,27 +86,37 @@ TEST(connects)
     int fd = net_accept(listening);
     expect_bytes(fd, "hello", 5);
     host_ping(fd, "echo");
-    close(fd);
+    net_close(fd);
     latch_wait_for(&client.host.closed, 1);
     CHECK_EQ(host_reason(&client.host, IOCP_CLOSE_PEER), 1);
     CHECK_EQ(host_stats(&client.host).connected, 1);
     CHECK_EQ(host_stats(&client.host).accepted, 0);
     host_end(&client.host);
-    close(listening);
+    net_close(listening);
 }
 
-TEST(connects_to_unix_sockets)
+static void check_connects_to(struct iocp_address address)
 {
     struct client client;
-    struct iocp_address address = net_unix_abstract();
     int listening = net_listen(&address, NULL);
     client_init(&client, &address);
     client_start(&client);
     int fd = net_accept(listening);
     host_ping(fd, "local");
-    close(fd);
+    net_close(fd);
     host_end(&client.host);
-    close(listening);
+    net_close(listening);
+    net_unix_remove(&address);
+}
+
+TEST(connects_to_unix_paths)
+{
+    check_connects_to(net_unix_path());
+}
+
+TEST(connects_to_unix_abstract_names)
+{
+    check_connects_to(net_unix_abstract());
 }
 
 /* The course's clients report a refused connect as connected. */
@@ -166,11 +175,11 @@ TEST(reconnects_when_the_server_is_back)
     for (uint64_t round = 1; round <= 3; round++) {
         int fd = net_accept(listening);
         host_ping(fd, "there you are");
-        close(listening);
+        net_close(listening);
         if (round % 2)
             net_reset(fd);
         else
-            close(fd);
+            net_close(fd);
         latch_wait_for(&client.host.closed, round);
         uint64_t failures = latch_count(&client.failures);
         latch_wait_for(&client.failures, failures + 2);
@@ -186,12 +195,12 @@ TEST(reconnects_when_the_server_is_back)
     iocp_session_close(session);
     iocp_session_unref(session);
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     latch_wait_for(&client.host.closed, 4);
     CHECK_EQ(host_reason(&client.host, IOCP_CLOSE_LOCAL), 1);
     host_end(&client.host);
     CHECK_EQ(latch_count(&client.host.opened), 4);
-    close(listening);
+    net_close(listening);
 }
 
 static int is_gone(void *context)
@@ -213,13 +222,13 @@ TEST(disconnect_ends_a_session)
     host_ping(fd, "x");
     CHECK_OK(iocp_service_disconnect(client.host.service, client.connector));
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     latch_wait_for(&client.host.closed, 1);
     CHECK_EQ(host_reason(&client.host, IOCP_CLOSE_LOCAL), 1);
     wait_until(is_gone, &client);
     host_end(&client.host);
     CHECK_EQ(latch_count(&client.host.opened), 1);
-    close(listening);
+    net_close(listening);
 }
 
 TEST(disconnect_ends_a_pause)
@@ -248,36 +257,12 @@ TEST(stop_ends_a_pause)
     host_end(&client.host);
 }
 
-/* A listener that accepts nothing, and whose backlog is full: connecting to it gets no answer. */
-struct deaf {
-    int listening;
-    int fillers[8];
-    struct iocp_address address;
-};
-
-static void deaf_open(struct deaf *deaf)
-{
-    struct iocp_address any = net_address("127.0.0.1:0");
-    deaf->listening = net_listen(&any, &deaf->address);
-    CHECK_EQ(listen(deaf->listening, 0), 0);
-    for (int i = 0; i < 8; i++) {
-        deaf->fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        connect(deaf->fillers[i], (void *)deaf->address.storage.bytes, deaf->address.size);
-    }
-}
-
-static void deaf_close(struct deaf *deaf)
-{
-    for (int i = 0; i < 8; i++)
-        close(deaf->fillers[i]);
-    close(deaf->listening);
-}
-
 TEST(connect_times_out)
 {
     struct client client;
-    struct deaf deaf;
-    deaf_open(&deaf);
+    struct net_deaf deaf;
+    struct iocp_address any = net_address("127.0.0.1:0");
+    net_deaf_open(&deaf, &any);
     client_init(&client, &deaf.address);
     client.config.timeout_ns = 50 * MS;
     uint64_t began = iocp_now_ns();
@@ -288,14 +273,15 @@ TEST(connect_times_out)
     CHECK_EQ(client.errors[0], IOCP_ETIMEDOUT);
     CHECK_EQ(latch_count(&client.host.opened), 0);
     host_end(&client.host);
-    deaf_close(&deaf);
+    net_deaf_close(&deaf);
 }
 
 TEST(stop_and_disconnect_while_connecting)
 {
     struct client client;
-    struct deaf deaf;
-    deaf_open(&deaf);
+    struct net_deaf deaf;
+    struct iocp_address any = net_address("127.0.0.1:0");
+    net_deaf_open(&deaf, &any);
     for (int stop = 0; stop < 2; stop++) {
         client_init(&client, &deaf.address);
         client.config.timeout_ns = stop ? IOCP_WAIT_FOREVER : 0;
@@ -309,15 +295,16 @@ TEST(stop_and_disconnect_while_connecting)
         CHECK_EQ(latch_count(&client.host.opened), 0);
         CHECK_EQ(latch_count(&client.failures), 0);
     }
-    deaf_close(&deaf);
+    net_deaf_close(&deaf);
 }
 
 /* Connecting sessions count: the cap holds at every moment. */
 TEST(the_cap_counts_those_that_connect)
 {
     struct client client;
-    struct deaf deaf;
-    deaf_open(&deaf);
+    struct net_deaf deaf;
+    struct iocp_address any = net_address("127.0.0.1:0");
+    net_deaf_open(&deaf, &any);
     client_init(&client, &deaf.address);
     client.host.config.sessions_max = 3;
     client_start(&client);
@@ -327,7 +314,7 @@ TEST(the_cap_counts_those_that_connect)
     CHECK_EQ(host_stats(&client.host).sessions, 3);
     CHECK_EQ(host_stats(&client.host).sessions_peak, 3);
     host_end(&client.host);
-    deaf_close(&deaf);
+    net_deaf_close(&deaf);
 }
 
 TEST(connect_without_memory)
@@ -346,13 +333,13 @@ TEST(connect_without_memory)
             CHECK_EQ(error, IOCP_ENOMEM);
         } else {
             while (latch_count(&client.failures) + latch_count(&client.host.opened) == before)
-                usleep(1000);
+                system_nap(1000000);
         }
         iocp_memory_fail(0, 0);
     }
     CHECK_GT(latch_count(&client.host.opened), 0);
     host_end(&client.host);
-    close(listening);
+    net_close(listening);
 }
 
 /* ---- Peers: two services, each listens and connects. */

@@ -6,7 +6,6 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MEMBERS 20
 
@@ -39,7 +38,8 @@ static void club_close(struct club *club)
 {
     for (int i = 0; i < MEMBERS; i++) {
         iocp_session_unref(club->sessions[i]);
-        close(club->fds[i]);
+        if (club->fds[i] >= 0)
+            net_close(club->fds[i]);
     }
     iocp_group_unref(club->group);
     host_end(&club->host);
@@ -112,7 +112,7 @@ TEST(closing_leaves)
         /* At once, not when it has closed. */
         CHECK_EQ(iocp_group_leave(club.group, club.sessions[i]), IOCP_ENOTFOUND);
         CHECK_EQ(iocp_group_join(club.group, club.sessions[i]), IOCP_ECLOSED);
-        close(club.fds[i]);
+        net_close(club.fds[i]);
         club.fds[i] = -1;
     }
     CHECK_EQ(iocp_group_count(club.group), MEMBERS / 2);
@@ -149,10 +149,10 @@ TEST(handlers_join_and_publish)
     int a = host_connect(&host);
     int b = host_connect(&host);
     latch_wait_for(&host.opened, 2);
-    close(a);
+    net_close(a);
     expect_bytes(b, "bye", 3);
     CHECK_EQ(iocp_group_count(group), 1);
-    close(b);
+    net_close(b);
     latch_wait_for(&host.closed, 2);
     CHECK_EQ(iocp_group_count(group), 0);
     iocp_group_unref(group);
@@ -246,10 +246,7 @@ static void *crowd_publish(void *context)
 static void *crowd_read(void *context)
 {
     /* What those that come and go were sent; until the end of the stream. */
-    int fd = *(int *)context;
-    char data[4096];
-    while (read(fd, data, sizeof(data)) > 0)
-        ;
+    net_recv_to_end(*(int *)context);
     return NULL;
 }
 

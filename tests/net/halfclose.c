@@ -2,13 +2,13 @@
  * with iocp_session_finish and still receives, and whatever may come after either. */
 #include "support/check.h"
 #include "support/host.h"
+#include "support/system.h"
 
 #include <iocp.h>
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define SOON_MS 20 /* so long is looked for what must not come */
 
@@ -79,7 +79,7 @@ TEST(answers_after_the_peers_end)
     /* The peer's socket is open: nothing more of it is waited for. */
     expect_eof(fd);
     check_closed(&host, session, IOCP_CLOSE_LOCAL);
-    close(fd);
+    net_close(fd);
 }
 
 TEST(close_after_the_peers_end_flushes)
@@ -97,7 +97,7 @@ TEST(close_after_the_peers_end_flushes)
     expect_bytes(fd, data, SIZE);
     expect_eof(fd);
     check_closed(&host, session, IOCP_CLOSE_LOCAL);
-    close(fd);
+    net_close(fd);
 }
 
 static void pause_at_each(struct host *host, struct iocp_session *session, const void *data,
@@ -142,7 +142,7 @@ TEST(ended_waits_for_what_is_kept)
     check_closed(&host, session, IOCP_CLOSE_LOCAL);
     CHECK_EQ(latch_count(&host.messages), 3);
     CHECK_EQ(latch_count(&host.ended), 1);
-    close(fd);
+    net_close(fd);
 }
 
 static size_t take_nothing(struct host *host, struct iocp_session *session, const void *data,
@@ -170,7 +170,7 @@ TEST(bytes_not_consumed_go_with_the_end)
     CHECK(!latch_reached(&host.closed, 1, SOON_MS));
     iocp_session_abort(session);
     check_closed(&host, session, IOCP_CLOSE_LOCAL);
-    close(fd);
+    net_close(fd);
 }
 
 TEST(reset_after_the_peers_end)
@@ -192,7 +192,7 @@ TEST(stop_after_the_peers_end)
     iocp_session_unref(guest_half_closed(&host, &fd));
     host_end(&host);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_SHUTDOWN), 1);
-    close(fd);
+    net_close(fd);
 }
 
 /* The read limit is the shorter one. */
@@ -208,7 +208,7 @@ TEST(no_read_limit_after_the_peers_end)
     host_start(&host);
     struct iocp_session *session = guest_half_closed(&host, &fd);
     check_closed(&host, session, IOCP_CLOSE_WRITE_IDLE);
-    close(fd);
+    net_close(fd);
 }
 
 /* ---- Our end. */
@@ -246,7 +246,7 @@ static void finish_then_receive(int with_ended)
     CHECK_EQ(latch_count(&host.ended), with_ended);
     CHECK_EQ(iocp_session_finish(session), IOCP_ECLOSED);
     check_closed(&host, session, IOCP_CLOSE_PEER);
-    close(fd);
+    net_close(fd);
 }
 
 TEST(finish_goes_on_receiving)
@@ -270,7 +270,7 @@ TEST(finish_flushes_a_full_queue)
     host.session_class.send_pause = 32 * 1024;
     host.session_class.send_low = 1000;
     host.session_class.send_buffer = 8192;
-    host.on_unix = 1;
+    host.on_local = 1;
     host_start(&host);
     struct iocp_session *session = guest_connect(&host, &fd);
     net_small_buffers(fd);
@@ -285,7 +285,7 @@ TEST(finish_flushes_a_full_queue)
         expect_bytes(fd, data, sizeof(data));
     expect_eof(fd);
     CHECK(!latch_reached(&host.closed, 1, SOON_MS));
-    close(fd);
+    net_close(fd);
     check_closed(&host, session, IOCP_CLOSE_PEER);
 }
 
@@ -300,7 +300,7 @@ TEST(finish_after_the_peers_end_closes)
     expect_bytes(fd, "last", 4);
     expect_eof(fd);
     check_closed(&host, session, IOCP_CLOSE_LOCAL);
-    close(fd);
+    net_close(fd);
 }
 
 TEST(finish_then_close)
@@ -315,7 +315,7 @@ TEST(finish_then_close)
     CHECK_EQ(iocp_session_finish(session), IOCP_ECLOSED);
     send_all(fd, "not delivered", 13);
     CHECK(!latch_reached(&host.closed, 1, SOON_MS));
-    close(fd);
+    net_close(fd);
     latch_wait_for(&host.closed, 1);
     CHECK_EQ(latch_count(&host.bytes), 4);
     CHECK_EQ(latch_count(&host.ended), 0);
@@ -336,7 +336,7 @@ TEST(finish_then_close_at_once)
         if (i % 2)
             expect_bytes(fd, "bye", 3);
         expect_eof(fd);
-        close(fd);
+        net_close(fd);
         latch_wait_for(&host.closed, i);
         iocp_session_unref(session);
     }
@@ -357,7 +357,7 @@ TEST(a_peer_that_never_ends_is_lingered_for)
     expect_eof(fd);
     iocp_session_close(session);
     check_closed(&host, session, IOCP_CLOSE_LOCAL);
-    close(fd);
+    net_close(fd);
 }
 
 TEST(finish_then_abort)
@@ -373,7 +373,7 @@ TEST(finish_then_abort)
     expect_gone(fd);
     CHECK_EQ(latch_count(&host.ended), 0);
     check_closed(&host, session, IOCP_CLOSE_LOCAL);
-    close(fd);
+    net_close(fd);
 }
 
 TEST(finish_then_stop)
@@ -385,7 +385,7 @@ TEST(finish_then_stop)
     CHECK_EQ(iocp_session_finish(session), 0);
     expect_eof(fd);
     iocp_service_stop(host.service);
-    close(fd);
+    net_close(fd);
     check_closed(&host, session, IOCP_CLOSE_SHUTDOWN);
 }
 
@@ -421,8 +421,8 @@ TEST(no_write_limit_after_finish)
     /* It ends by a close, which waits for the peer. */
     CHECK(!latch_reached(&host.closed, 1, 300));
     while (iocp_session_finish(session) == 0)
-        usleep(1000);
-    close(fd);
+        system_nap(1000000);
+    net_close(fd);
     check_closed(&host, session, IOCP_CLOSE_READ_IDLE);
 }
 
@@ -455,7 +455,7 @@ TEST(finish_without_memory_changes_nothing)
         CHECK_EQ(iocp_session_finish(sessions[i]), 0);
         iocp_session_unref(sessions[i]);
         expect_gone(fds[i]);
-        close(fds[i]);
+        net_close(fds[i]);
     }
     latch_wait_for(&host.closed, COUNT);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_PEER), COUNT);
@@ -511,7 +511,7 @@ static void check_finished(struct host *host, int fd, const char *text)
     expect_eof(fd);
     send_all(fd, "line\n", 5);
     latch_wait_for(&host->messages, before + 1);
-    close(fd);
+    net_close(fd);
     check_closed(host, NULL, IOCP_CLOSE_PEER);
 }
 
@@ -562,7 +562,7 @@ TEST(finish_in_ended)
     expect_bytes(fd, "end", 3);
     expect_eof(fd);
     check_closed(&host, NULL, IOCP_CLOSE_LOCAL);
-    close(fd);
+    net_close(fd);
 }
 
 /* ---- Both sides. */
@@ -637,7 +637,7 @@ static void race_round(struct host *host, int first, int second)
     latch_wait_for(&host->closed, closed + 1);
     pthread_barrier_destroy(&start);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
 }
 
 /* No round may need the linger, which is far beyond the limit of a wait. */

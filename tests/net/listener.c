@@ -1,22 +1,11 @@
 /* The listener: accepts on every kind of address, and closes once, after everything else. */
 #include "support/check.h"
 #include "support/greeter.h"
+#include "support/system.h"
 
 #include <iocp.h>
 
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 static struct iocp_address with_port_of(const char *text, const struct iocp_address *other)
 {
@@ -86,36 +75,16 @@ TEST(ipv6_only_refuses_ipv4)
     greeter_listen(&greeter);
     ipv4 = with_port_of("127.0.0.1:0", &greeter.address);
     ipv6 = with_port_of("[::1]:0", &greeter.address);
-    CHECK_EQ(net_try_connect(&ipv4), -ECONNREFUSED);
+    CHECK_EQ(net_try_connect(&ipv4), IOCP_ECONNREFUSED);
     greeter_serve(&greeter, &ipv6, 5);
     greeter_end(&greeter);
-}
-
-/* As on a kernel without IPv6: from here on no such socket can be made. */
-static void deny_ipv6(void)
-{
-    /* The low half of the first argument on a little-endian machine. */
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {.len = sizeof code / sizeof code[0], .filter = code};
-    CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
-        SKIP("no seccomp filter can be set here: %s", strerror(errno));
-    CHECK_EQ(socket(AF_INET6, SOCK_STREAM, 0), -1);
-    CHECK_EQ(errno, EAFNOSUPPORT);
 }
 
 TEST(any_without_ipv6_is_ipv4)
 {
     struct iocp_address address = net_address("*:0");
     struct greeter greeter;
-    deny_ipv6();
+    system_deny_ipv6();
     check_accepts_on(&address);
     /* Those who name an IPv6 address get what they asked for, or an error. */
     address = net_address("[::1]:0");
@@ -142,21 +111,14 @@ TEST(accepts_unix_abstract)
 
 /* ---- Addresses that are taken ---- */
 
-static const char *path_of(const struct iocp_address *address)
-{
-    return (const char *)address->storage.bytes + offsetof(struct sockaddr_un, sun_path);
-}
-
 TEST(unix_mode_is_set)
 {
     struct greeter greeter;
-    struct stat status;
     struct iocp_address address = net_unix_path();
     greeter_init(&greeter, &address);
     greeter.config.unix_mode = 0602;
     greeter_listen(&greeter);
-    CHECK_EQ(stat(path_of(&address), &status), 0);
-    CHECK_EQ(status.st_mode & 0777, 0602);
+    CHECK_EQ(system_path_mode(net_unix_file(&address)), 0602);
     greeter_end(&greeter);
     net_unix_remove(&address);
 }
@@ -166,8 +128,8 @@ TEST(stale_unix_path_is_replaced)
     struct greeter greeter;
     struct iocp_address address = net_unix_path();
     int before = net_listen(&address, NULL);
-    close(before); /* the file stays, as after a crash */
-    CHECK_EQ(access(path_of(&address), F_OK), 0);
+    net_close(before); /* the file stays, as after a crash */
+    CHECK(system_path_exists(net_unix_file(&address)));
     greeter_open(&greeter, &address);
     greeter_serve(&greeter, &address, 3);
     greeter_end(&greeter);
@@ -199,13 +161,11 @@ TEST(ordinary_file_is_kept)
 {
     struct greeter greeter;
     struct iocp_address address = net_unix_path();
-    int file = open(path_of(&address), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    CHECK_GE(file, 0);
-    close(file);
+    system_path_make(net_unix_file(&address));
     greeter_init(&greeter, &address);
     CHECK_EQ(iocp_listener_create(greeter.port, &greeter.config, &greeter.listener),
              IOCP_EADDRINUSE);
-    CHECK_EQ(access(path_of(&address), F_OK), 0);
+    CHECK(system_path_exists(net_unix_file(&address)));
     greeter_free(&greeter);
     net_unix_remove(&address);
 }
@@ -230,6 +190,12 @@ TEST(reuse_port_shares)
     struct iocp_address address = net_address("127.0.0.1:0");
     greeter_init(&greeter, &address);
     greeter.config.reuse_port = 1;
+    if (test_on_windows()) {
+        /* Which has no such thing. */
+        CHECK_EQ(iocp_listener_create(greeter.port, &greeter.config, &second), IOCP_ENOTSUP);
+        greeter_free(&greeter);
+        return;
+    }
     greeter_listen(&greeter);
     greeter.config.address = greeter.address;
     CHECK_OK(iocp_listener_create(greeter.port, &greeter.config, &second));
@@ -307,8 +273,8 @@ TEST(close_in_the_handler)
     for (i = 1; i < 10; i++)
         expect_gone(clients[i]);
     for (i = 0; i < 10; i++)
-        close(clients[i]);
-    CHECK_EQ(net_try_connect(&greeter.address), -ECONNREFUSED);
+        net_close(clients[i]);
+    CHECK_EQ(net_try_connect(&greeter.address), IOCP_ECONNREFUSED);
     greeter_end(&greeter);
 }
 
@@ -369,7 +335,7 @@ TEST(port_freed_with_an_open_listener)
 {
     struct greeter greeter;
     struct iocp_address address = net_address("127.0.0.1:0");
-    int descriptors = open_descriptors();
+    int descriptors = system_open_handles();
     int client;
     greeter_open(&greeter, &address);
     client = net_connect(&greeter.address);
@@ -379,8 +345,8 @@ TEST(port_freed_with_an_open_listener)
     iocp_listener_close(greeter.listener);
     greeter_free(&greeter);
     expect_gone(client);
-    close(client);
-    CHECK_EQ(open_descriptors(), descriptors);
+    net_close(client);
+    CHECK_EQ(system_open_handles(), descriptors);
 }
 
 TEST(closed_port_is_refused)
@@ -403,8 +369,9 @@ TEST(create_without_memory)
     uint64_t nth = 0;
     int result;
     greeter_init(&greeter, &address);
-    greeter_listen(&greeter); /* the port has made whatever it makes once */
-    descriptors = open_descriptors();
+    greeter_listen(&greeter);
+    pump_drain(greeter.port); /* the port has made whatever it makes once */
+    descriptors = system_open_handles();
     do {
         struct iocp_listener *listener = NULL;
         iocp_memory_fail(++nth, 0);
@@ -418,7 +385,7 @@ TEST(create_without_memory)
             CHECK_EQ(result, IOCP_ENOMEM);
             pump_drain(greeter.port);
         }
-        CHECK_EQ(open_descriptors(), descriptors);
+        CHECK_EQ(system_open_handles(), descriptors);
     } while (result != 0);
     CHECK_GT(nth, 1);
     latch_init(&greeter.closed);

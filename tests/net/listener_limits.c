@@ -1,51 +1,13 @@
 /* The listener when things get tight: no descriptors left, many threads, closing under load. */
 #include "support/check.h"
 #include "support/greeter.h"
+#include "support/system.h"
 
 #include <iocp.h>
-
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #define HOUR_NS (3600ull * 1000000000ull)
 
 /* ---- No descriptors left ---- */
-
-#define FILLERS_MAX 512
-
-struct fillers {
-    int handles[FILLERS_MAX];
-    uint32_t count;
-};
-
-/* Bounds the descriptors of this process. Before the listener: io_uring reads the bound when an
- * accept is submitted (Linux 6.18). */
-static void limit_descriptors(void)
-{
-    struct rlimit limit;
-    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    limit.rlim_cur = 256;
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
-/* Takes all that are left. */
-static void fillers_take(struct fillers *fillers)
-{
-    for (fillers->count = 0; fillers->count < FILLERS_MAX; fillers->count++) {
-        fillers->handles[fillers->count] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-        if (fillers->handles[fillers->count] < 0)
-            break;
-    }
-    CHECK_EQ(errno, EMFILE);
-}
-
-static void fillers_release(struct fillers *fillers)
-{
-    while (fillers->count > 0)
-        close(fillers->handles[--fillers->count]);
-}
 
 /* Sockets that can connect without a further descriptor. */
 static void clients_make(int *clients, uint32_t count)
@@ -67,7 +29,7 @@ static void clients_finish(const int *clients, uint32_t count)
     uint32_t i;
     for (i = 0; i < count; i++) {
         expect_bytes(clients[i], "!", 1);
-        close(clients[i]);
+        net_close(clients[i]);
     }
 }
 
@@ -97,22 +59,22 @@ static void shortage_wait(struct greeter *greeter, uint64_t failures)
 TEST(out_of_descriptors)
 {
     struct greeter greeter;
-    struct fillers fillers;
+    struct system_hoard fillers;
     struct iocp_listener_stats stats;
     struct iocp_address address = net_address("127.0.0.1:0");
     int clients[20];
-    limit_descriptors();
+    system_lower_limit(240);
     greeter_init(&greeter, &address);
     greeter.config.retry_min_ns = 1000000;
     greeter.config.retry_max_ns = 4000000;
     greeter_listen(&greeter);
     greeter_serve(&greeter, &greeter.address, 1);
     clients_make(clients, 20);
-    fillers_take(&fillers);
+    system_hoard_take(&fillers);
     clients_connect(clients, 20, &greeter.address);
     shortage_wait(&greeter, 10);
     CHECK_EQ(latch_count(&greeter.accepted), 1);
-    fillers_release(&fillers);
+    system_hoard_give(&fillers, UINT32_MAX);
     pump_until_latch(greeter.port, &greeter.accepted, 21);
     CHECK(iocp_listener_armed(greeter.listener));
     clients_finish(clients, 20);
@@ -129,28 +91,28 @@ TEST(out_of_descriptors)
 TEST(descriptors_come_back_one_by_one)
 {
     struct greeter greeter;
-    struct fillers fillers;
+    struct system_hoard fillers;
     struct iocp_address address = net_address("127.0.0.1:0");
     int clients[20];
     uint32_t i;
-    limit_descriptors();
+    system_lower_limit(240);
     greeter_init(&greeter, &address);
     greeter.config.retry_min_ns = 1000000;
     greeter.config.retry_max_ns = 2000000;
     greeter_listen(&greeter);
     pump_drain(greeter.port);
     clients_make(clients, 20);
-    fillers_take(&fillers);
+    system_hoard_take(&fillers);
     clients_connect(clients, 20, &greeter.address);
     for (i = 1; i <= 20; i++) {
         struct iocp_listener_stats stats;
         iocp_listener_stats(greeter.listener, &stats);
         shortage_wait(&greeter, stats.failures + 1);
         CHECK_EQ(latch_count(&greeter.accepted), i - 1);
-        close(fillers.handles[--fillers.count]);
+        system_hoard_give(&fillers, 1);
         pump_until_latch(greeter.port, &greeter.accepted, i);
     }
-    fillers_release(&fillers);
+    system_hoard_give(&fillers, UINT32_MAX);
     clients_finish(clients, 20);
     greeter_end(&greeter);
 }
@@ -160,23 +122,23 @@ TEST(descriptors_come_back_one_by_one)
 TEST(pause_doubles_up_to_its_maximum)
 {
     struct greeter greeter;
-    struct fillers fillers;
+    struct system_hoard fillers;
     struct iocp_address address = net_address("127.0.0.1:0");
     uint64_t begin_ns;
     int client;
-    limit_descriptors();
+    system_lower_limit(240);
     greeter_init(&greeter, &address);
     greeter.config.retry_min_ns = 10000000;
     greeter.config.retry_max_ns = 40000000;
     greeter_listen(&greeter);
     pump_drain(greeter.port);
     clients_make(&client, 1);
-    fillers_take(&fillers);
+    system_hoard_take(&fillers);
     begin_ns = iocp_now_ns();
     clients_connect(&client, 1, &greeter.address);
     shortage_wait(&greeter, 5);
     CHECK_GE(iocp_now_ns() - begin_ns, 110000000);
-    fillers_release(&fillers);
+    system_hoard_give(&fillers, UINT32_MAX);
     pump_until_latch(greeter.port, &greeter.accepted, 1);
     clients_finish(&client, 1);
     greeter_end(&greeter);
@@ -186,24 +148,24 @@ TEST(pause_doubles_up_to_its_maximum)
 TEST(close_while_retrying)
 {
     struct greeter greeter;
-    struct fillers fillers;
+    struct system_hoard fillers;
     struct iocp_address address = net_address("127.0.0.1:0");
     struct iocp_listener *again = NULL;
     int client;
-    limit_descriptors();
+    system_lower_limit(240);
     greeter_init(&greeter, &address);
     greeter.config.retry_min_ns = HOUR_NS;
     greeter_listen(&greeter);
     pump_drain(greeter.port);
     clients_make(&client, 1);
-    fillers_take(&fillers);
+    system_hoard_take(&fillers);
     clients_connect(&client, 1, &greeter.address);
     shortage_wait(&greeter, 1);
-    fillers_release(&fillers);
+    system_hoard_give(&fillers, UINT32_MAX);
     iocp_listener_close(greeter.listener);
     pump_until_latch(greeter.port, &greeter.closed, 1);
     expect_gone(client);
-    close(client);
+    net_close(client);
     /* Its socket is closed: the address is free. */
     greeter.config.address = greeter.address;
     CHECK_OK(iocp_listener_create(greeter.port, &greeter.config, &again));
@@ -217,24 +179,24 @@ TEST(close_while_retrying)
 TEST(port_freed_while_retrying)
 {
     struct greeter greeter;
-    struct fillers fillers;
+    struct system_hoard fillers;
     struct iocp_address address = net_address("127.0.0.1:0");
     int client;
-    limit_descriptors();
+    system_lower_limit(240);
     greeter_init(&greeter, &address);
     greeter.config.retry_min_ns = HOUR_NS;
     greeter_listen(&greeter);
     pump_drain(greeter.port);
     clients_make(&client, 1);
-    fillers_take(&fillers);
+    system_hoard_take(&fillers);
     clients_connect(&client, 1, &greeter.address);
     shortage_wait(&greeter, 1);
-    fillers_release(&fillers);
+    system_hoard_give(&fillers, UINT32_MAX);
     greeter.port = iocp_port_unref(greeter.port);
     iocp_listener_close(greeter.listener);
     CHECK_EQ(latch_count(&greeter.closed), 0);
     greeter_free(&greeter);
-    close(client);
+    net_close(client);
 }
 
 /* ---- Many threads ---- */
@@ -249,7 +211,7 @@ static void *crowd_connect(void *argument)
     for (i = 0; i < CROWD_EACH; i++) {
         int client = net_connect(&greeter->address);
         expect_bytes(client, "!", 1);
-        close(client);
+        net_close(client);
     }
     return NULL;
 }
@@ -287,11 +249,11 @@ static void greeter_warm_up(struct greeter *greeter)
     for (i = 0; i < GREETER_WARM; i++) {
         int client = net_connect(&greeter->address);
         expect_bytes(client, "!", 1);
-        close(client);
+        net_close(client);
     }
     /* A worker that goes to sleep makes its lane; the harness ends a test that waits in vain. */
     do {
-        sched_yield();
+        system_yield();
         iocp_port_stats(greeter->port, &stats);
     } while (stats.lanes < iocp_port_concurrency(greeter->port));
 }
@@ -302,11 +264,11 @@ TEST(out_of_descriptors_with_many_workers)
 {
     struct greeter greeter;
     struct pump pump;
-    struct fillers fillers;
+    struct system_hoard fillers;
     struct iocp_address address = net_address("127.0.0.1:0");
     int clients[80];
     uint32_t i;
-    limit_descriptors();
+    system_lower_limit(240);
     greeter_init(&greeter, &address);
     greeter.config.retry_min_ns = 100000;
     greeter.config.retry_max_ns = 200000;
@@ -314,16 +276,14 @@ TEST(out_of_descriptors_with_many_workers)
     clients_make(clients, 80);
     pump_start(&pump, greeter.port, 4);
     greeter_warm_up(&greeter);
-    fillers_take(&fillers);
+    system_hoard_take(&fillers);
     clients_connect(clients, 80, &greeter.address);
     for (i = 4; i <= 80; i += 4) {
-        uint32_t k;
-        for (k = 0; k < 4; k++)
-            close(fillers.handles[--fillers.count]);
+        system_hoard_give(&fillers, 4);
         latch_wait_for(&greeter.accepted, GREETER_WARM + i);
         CHECK(iocp_listener_armed(greeter.listener));
     }
-    fillers_release(&fillers);
+    system_hoard_give(&fillers, UINT32_MAX);
     clients_finish(clients, 80);
     iocp_listener_close(greeter.listener);
     latch_wait_for(&greeter.closed, 1);
@@ -339,10 +299,10 @@ static void *crowd_knock(void *argument)
     int i;
     for (i = 0; i < GREETER_HANDLES_MAX; i++) {
         int client = net_try_connect(&greeter->address);
-        CHECK(client >= 0 || client == -ECONNREFUSED || client == -ECONNRESET);
+        CHECK(client >= 0 || client == IOCP_ECONNREFUSED || client == IOCP_ECONNRESET);
         if (client < 0)
             break;
-        close(client);
+        net_close(client);
     }
     return NULL;
 }
@@ -353,7 +313,7 @@ TEST(close_under_load)
 {
     struct iocp_address address = net_address("127.0.0.1:0");
     int round;
-    int descriptors = open_descriptors();
+    int descriptors = system_open_handles();
     for (round = 0; round < 10; round++) {
         struct greeter greeter;
         struct pump pump;
@@ -369,6 +329,6 @@ TEST(close_under_load)
         CHECK_EQ(latch_count(&greeter.closed), 1);
         CHECK_EQ(latch_count(&greeter.accepted), greeter.handle_count);
         greeter_free(&greeter);
-        CHECK_EQ(open_descriptors(), descriptors);
+        CHECK_EQ(system_open_handles(), descriptors);
     }
 }

@@ -2,6 +2,7 @@
  * stays bounded with peers that do not read. */
 #include "support/check.h"
 #include "support/host.h"
+#include "support/system.h"
 
 #include <iocp.h>
 
@@ -9,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /* ---- Coalescing. */
 
@@ -58,7 +57,7 @@ TEST(many_small_sends_leave_as_one)
     CHECK_EQ(host_stats(&host).messages_sent, 200);
     CHECK_EQ(host_stats(&host).messages_received, 2);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -84,7 +83,7 @@ TEST(messages_allocate_nothing)
     }
     iocp_memory_fail(0, 0);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -123,7 +122,7 @@ static void *writer_run(void *context)
                 iocp_buffer_unref(buffer);
             }
             if (error == IOCP_EFULL)
-                usleep(100);
+                system_nap(100000);
         } while (error == IOCP_EFULL);
         CHECK_EQ(error, 0);
     }
@@ -158,7 +157,7 @@ TEST(sends_keep_their_order_and_do_not_mix)
         pthread_join(threads[i], NULL);
         iocp_session_unref(writers[i].session);
     }
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -170,7 +169,7 @@ static void slow_host(struct host *host, enum iocp_full_policy policy, int *out_
     host->session_class.send_high = 64 * 1024;
     host->session_class.send_buffer = 8192;
     host->session_class.full_policy = policy;
-    host->on_unix = policy != IOCP_FULL_CLOSE; /* which needs a reset */
+    host->on_local = policy != IOCP_FULL_CLOSE; /* which needs a reset */
     host_start(host);
     *out_fd = host_connect(host);
     net_small_buffers(*out_fd);
@@ -219,7 +218,7 @@ TEST(full_queue_refuses)
     memset(data, 'z', sizeof(data));
     expect_bytes(fd, data, room);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -244,7 +243,7 @@ TEST(larger_than_the_watermark_is_refused)
     expect_bytes(fd, data, sizeof(data) - 1);
     iocp_buffer_unref(buffer);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
     CHECK_EQ(host_stats(&host).messages_dropped, 0);
     host_end(&host);
 }
@@ -286,7 +285,7 @@ TEST(full_queue_drops_the_oldest)
     CHECK_EQ(last, COUNT - 1);
     expect_eof(fd);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -306,7 +305,7 @@ TEST(full_queue_ends_the_session)
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_SLOW), 1);
     expect_reset(fd);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -333,7 +332,7 @@ static int is_stuck(void *context)
 {
     struct host *host = context;
     uint64_t before = latch_count(&host->messages);
-    usleep(200000);
+    system_nap(200000000);
     return before && before == latch_count(&host->messages);
 }
 
@@ -345,7 +344,7 @@ TEST(a_peer_that_does_not_read_is_paused)
     char data[1000];
     char got[1000];
     host_init(&host);
-    host.on_unix = 1;
+    host.on_local = 1;
     host.session_class.send_buffer = 65536;
     host.session_class.send_high = 512 * 1024;
     host.session_class.send_pause = 64 * 1024;
@@ -367,7 +366,7 @@ TEST(a_peer_that_does_not_read_is_paused)
     }
     expect_eof(asker.fd);
     pthread_join(thread, NULL);
-    close(asker.fd);
+    net_close(asker.fd);
     latch_wait_for(&host.closed, 1);
     CHECK_GE(latch_count(&host.drained), 1);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_PEER), 1);
@@ -408,7 +407,7 @@ TEST(close_sends_what_is_queued)
         CHECK_MEM(got, data, sizeof(got));
     }
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     latch_wait_for(&host.closed, 1);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_LOCAL), 1);
     host_end(&host);
@@ -425,18 +424,15 @@ static void *failing_run(void *context)
 {
     struct failing *failing = context;
     static const char data[20000];
-    char got[4096];
-    ssize_t count;
     /* Errors are what is expected here. */
     for (size_t at = 0; at < sizeof(data);) {
-        count = send(failing->fd, data + at, sizeof(data) - at, MSG_NOSIGNAL);
+        int64_t count = net_send_some(failing->fd, data + at, sizeof(data) - at);
         if (count <= 0)
             break;
         at += (size_t)count;
     }
-    shutdown(failing->fd, SHUT_WR);
-    while (recv(failing->fd, got, sizeof(got), 0) > 0)
-        ;
+    net_shutdown_send(failing->fd);
+    net_recv_to_end(failing->fd);
     return NULL;
 }
 
@@ -457,18 +453,18 @@ TEST(any_allocation_may_fail)
         /* The worker is there, with all that it needs itself. */
         failing.fd = host_connect(&failing.host);
         host_ping(failing.fd, "ready");
-        close(failing.fd);
+        net_close(failing.fd);
         latch_wait_for(&failing.host.closed, 1);
         failing.fd = host_connect(&failing.host);
         iocp_memory_fail(nth, nth % 2);
         failing_run(&failing);
         iocp_memory_fail(0, 0);
-        close(failing.fd);
+        net_close(failing.fd);
         wait_until(nobody_is_left, &failing.host);
         /* The service serves on. */
         int fd = host_connect(&failing.host);
         host_ping(fd, "still there");
-        close(fd);
+        net_close(fd);
         host_end(&failing.host);
     }
 }

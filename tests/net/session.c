@@ -2,14 +2,13 @@
  * Sending is in sending.c. */
 #include "support/check.h"
 #include "support/host.h"
+#include "support/system.h"
 
 #include <iocp.h>
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /* ---- Bytes. */
 
@@ -58,7 +57,7 @@ TEST(echoes_every_size)
     /* The last handler may still be at it: another worker may have sent its answer. */
     latch_wait_for(&host.bytes, total);
     CHECK_EQ(latch_count(&host.bytes), total);
-    close(fd);
+    net_close(fd);
     latch_wait_for(&host.closed, 1);
     CHECK_EQ(host_stats(&host).bytes_sent, total);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_PEER), 1);
@@ -104,7 +103,7 @@ TEST(knows_its_addresses)
     struct iocp_address mine = net_local(fd);
     CHECK_EQ(__atomic_load_n(&guest_of(session)->number, __ATOMIC_RELAXED),
              iocp_address_port(&mine));
-    close(fd);
+    net_close(fd);
     latch_wait_for(&host.closed, 1);
     /* A reference keeps the session's area, not its place. */
     CHECK_EQ(guest_of(session)->closed, 1);
@@ -128,7 +127,7 @@ TEST(unix_peers_have_no_name)
     iocp_session_peer(session, &peer);
     CHECK_EQ(iocp_address_family(&peer), IOCP_FAMILY_NONE);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
     host_end(&host);
     net_unix_remove(&path);
 }
@@ -164,15 +163,14 @@ TEST(messages_split_anywhere_arrive_whole)
     }
     for (size_t piece = 1; piece < 60; piece += 7) {
         int fd = host_connect(&host);
-        int no_delay = 1;
         uint64_t before = latch_count(&host.messages);
-        setsockopt(fd, 6 /* TCP */, 1 /* NODELAY */, &no_delay, sizeof(no_delay));
+        net_no_delay(fd);
         for (size_t at = 0; at < size; at += piece)
             send_all(fd, data + at, size - at < piece ? size - at : piece);
         expect_bytes(fd, data, size);
         latch_wait_for(&host.messages, before + COUNT);
         CHECK_EQ(latch_count(&host.messages), before + COUNT);
-        close(fd);
+        net_close(fd);
     }
     host_end(&host);
 }
@@ -189,7 +187,7 @@ TEST(large_messages_are_put_together)
         expect_bytes(fd, data, size);
     }
     free(data);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -207,12 +205,12 @@ static void check_protocol_error(struct host *host, const void *bad, size_t bad_
     send_all(fd, bad, bad_size);
     expect_bytes(fd, good, sizeof(good));
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     latch_wait_for(&host->closed, closed + 1);
     CHECK_EQ(host_reason(host, IOCP_CLOSE_PROTOCOL), before + 1);
     send_all(other, good, sizeof(good));
     expect_bytes(other, good, sizeof(good));
-    close(other);
+    net_close(other);
     latch_wait_for(&host->closed, closed + 2);
 }
 
@@ -261,7 +259,7 @@ TEST(lines_with_and_without_a_return)
     expect_bytes(fd, "> one\n> two\n> \n", 15);
     send_all(fd, "ur\n", 3);
     expect_bytes(fd, "> four\n", 7);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -276,7 +274,7 @@ TEST(a_line_without_end_is_a_protocol_error)
     expect_bytes(fd, "> ok\n", 5);
     send_all(fd, dots, sizeof(dots));
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     latch_wait_for(&host.closed, 1);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_PROTOCOL), 1);
     host_end(&host);
@@ -294,7 +292,7 @@ TEST(half_close_gets_its_answers)
     for (int i = 0; i < 1000; i++)
         expect_bytes(fd, "> question\n", 11);
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     latch_wait_for(&host.closed, 1);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_PEER), 1);
     CHECK_EQ(latch_count(&host.messages), 1000);
@@ -329,7 +327,7 @@ TEST(raw_rest_comes_again_with_more)
     send_all(fd, "defghij", 7);
     expect_bytes(fd, "abcdefghij", 10);
     CHECK_EQ(latch_reached(&host.bytes, 20, 10000), 1);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -348,7 +346,7 @@ TEST(raw_rest_is_bounded)
     static char data[400000];
     host_init(&host);
     host.session_class.receive_max = 20000;
-    host.on_unix = 1;
+    host.on_local = 1;
     host.received_hook = take_on_demand;
     host.context = &take;
     host_start(&host);
@@ -368,7 +366,7 @@ TEST(raw_rest_is_bounded)
     latch_wait_for(&host.bytes, sizeof(data));
     CHECK_EQ(latch_count(&host.bytes), sizeof(data));
     pthread_join(thread, NULL);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -411,7 +409,7 @@ TEST(pause_stops_inside_a_batch)
     CHECK_EQ(guest_of(session)->number, 123456);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_PEER), 1);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -433,13 +431,13 @@ TEST(pause_and_resume_race)
     for (size_t at = 0; at < SIZE; at += SIZE / 200) {
         iocp_session_pause(session);
         if (at % (SIZE / 50) == 0)
-            usleep(300);
+            system_nap(300000);
         iocp_session_resume(session);
         expect_bytes(fd, data + at, SIZE / 200);
     }
     pthread_join(thread, NULL);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -470,7 +468,7 @@ TEST(nothing_is_delivered_after_close)
     /* The end of the peer is waited for; what it still sends is thrown away. */
     send_all(fd, "e\nf\n", 4);
     CHECK(!latch_reached(&host.closed, 1, 50));
-    close(fd);
+    net_close(fd);
     latch_wait_for(&host.closed, 1);
     CHECK_EQ(latch_count(&host.messages), 2);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_LOCAL), 1);
@@ -500,7 +498,7 @@ TEST(abort_resets)
     send_all(fd, "a\nb\nc\nd\n", 8);
     latch_wait_for(&host.closed, 1);
     expect_reset(fd);
-    close(fd);
+    net_close(fd);
     CHECK_EQ(latch_count(&host.messages), 1);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_LOCAL), 1);
     host_end(&host);
@@ -521,7 +519,7 @@ TEST(close_from_outside)
         CHECK_EQ(iocp_session_send(session, "more", 4), IOCP_ECLOSED);
         expect_bytes(fd, "bye", 3);
         expect_eof(fd);
-        close(fd);
+        net_close(fd);
         latch_wait_for(&host.closed, (uint64_t)paused + 1);
         iocp_session_unref(session);
     }
@@ -539,12 +537,12 @@ TEST(abort_from_outside)
         struct iocp_session *session = host_last(&host);
         if (paused) {
             iocp_session_pause(session);
-            usleep(1000);
+            system_nap(1000000);
         }
         iocp_session_abort(session);
         latch_wait_for(&host.closed, (uint64_t)paused + 1);
         expect_reset(fd);
-        close(fd);
+        net_close(fd);
         iocp_session_unref(session);
     }
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_LOCAL), 2);
@@ -576,7 +574,7 @@ TEST(send_to_a_peer_that_is_gone)
     iocp_session_pause(session);
     net_reset(fd);
     while (iocp_session_send(session, "anybody?", 8) == 0)
-        usleep(1000);
+        system_nap(1000000);
     latch_wait_for(&host.closed, 1);
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_ERROR), 1);
     CHECK(host.error == IOCP_ECONNRESET || host.error == IOCP_EPIPE);
@@ -610,7 +608,7 @@ TEST(admit_refuses_without_opened)
             expect_gone(fd);
         else
             host_ping(fd, "in");
-        close(fd);
+        net_close(fd);
     }
     latch_wait_for(&host.closed, 5);
     struct iocp_service_stats stats = host_stats(&host);

@@ -4,14 +4,13 @@
  * nothing is left. */
 #include "support/check.h"
 #include "support/host.h"
+#include "support/system.h"
 
 #include <iocp.h>
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define CLIENTS 4
 #define MEDDLERS 2
@@ -87,20 +86,18 @@ static void client_once(struct storm *storm, uint64_t *seed)
 {
     unsigned char data[2000];
     char got[4096];
-    struct timeval limit = {0, 20000};
     int fd = net_try_connect(&storm->host.address);
     if (fd < 0)
         return;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    net_limit(fd, 20);
     for (uint32_t left = next_random(seed) % 30; left > 0; left--) {
         size_t size = 2 + next_random(seed) % (next_random(seed) % 8 ? 60 : 1900);
         memset(data, (int)next_random(seed), sizeof(data));
         data[0] = (unsigned char)size;
         data[1] = (unsigned char)(size >> 8);
-        if (send(fd, data, size, MSG_NOSIGNAL) < 0)
+        if (net_send_some(fd, data, size) < 0)
             break;
-        if (next_random(seed) % 4 == 0 && recv(fd, got, sizeof(got), MSG_DONTWAIT) == 0)
+        if (next_random(seed) % 4 == 0 && net_recv_now(fd, got, sizeof(got)) == 0)
             break;
     }
     switch (next_random(seed) % 4) {
@@ -109,15 +106,13 @@ static void client_once(struct storm *storm, uint64_t *seed)
         return;
     case 1:
         net_shutdown_send(fd);
-        while (recv(fd, got, sizeof(got), 0) > 0)
-            ;
+        net_recv_to_end(fd);
         break;
     case 2: /* a size of 0 */
-        send(fd, "\0\0", 2, MSG_NOSIGNAL);
-        while (recv(fd, got, sizeof(got), 0) > 0)
-            ;
+        net_send_some(fd, "\0\0", 2);
+        net_recv_to_end(fd);
     }
-    close(fd);
+    net_close(fd);
 }
 
 struct actor {
@@ -172,7 +167,7 @@ static void *meddler_run(void *context)
     struct actor *actor = context;
     while (!__atomic_load_n(&actor->storm->stop, __ATOMIC_RELAXED)) {
         iocp_service_each(actor->storm->host.service, meddle, actor);
-        usleep(50);
+        system_nap(50000);
     }
     return NULL;
 }

@@ -1,12 +1,11 @@
 /* Time limits: each ends its session, none early, and idle sessions cost nothing. */
 #include "support/check.h"
 #include "support/host.h"
+#include "support/system.h"
 
 #include <iocp.h>
 
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define LIMIT (60 * MS)
 #define LONG_LIMIT (300 * MS) /* where a test has to keep a session alive for longer than that */
@@ -15,11 +14,6 @@ static void limit_init(struct host *host)
 {
     host_init(host);
     host->config.tick_ns = 2 * MS;
-}
-
-static void pass(uint64_t ns)
-{
-    nanosleep(&(struct timespec){0, (long)ns}, NULL);
 }
 
 static void check_over(struct host *host, enum iocp_close_reason reason, uint64_t since_ns,
@@ -43,10 +37,10 @@ TEST(read_idle)
     for (int i = 0; i < 8; i++) {
         last = iocp_now_ns();
         host_ping(fd, "alive");
-        pass(LONG_LIMIT / 6);
+        system_nap(LONG_LIMIT / 6);
     }
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     check_over(&host, IOCP_CLOSE_READ_IDLE, last, LONG_LIMIT);
     host_end(&host);
 }
@@ -60,7 +54,7 @@ TEST(read_idle_without_a_byte)
     uint64_t began = iocp_now_ns();
     int fd = host_connect(&host);
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     check_over(&host, IOCP_CLOSE_READ_IDLE, began, LIMIT);
     host_end(&host);
 }
@@ -81,7 +75,7 @@ TEST(paused_is_not_idle)
     iocp_session_resume(session);
     iocp_session_unref(session);
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     check_over(&host, IOCP_CLOSE_READ_IDLE, resumed, LIMIT);
     host_end(&host);
 }
@@ -109,14 +103,14 @@ TEST(write_idle)
         CHECK_OK(iocp_session_send(session, "tick", 4));
         iocp_session_unref(session);
         expect_bytes(fd, "tick", 4);
-        pass(LONG_LIMIT / 6);
+        system_nap(LONG_LIMIT / 6);
     }
     for (int i = 0; i < 3; i++) {
         send_all(fd, "x", 1);
-        pass(LONG_LIMIT / 6);
+        system_nap(LONG_LIMIT / 6);
     }
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     check_over(&host, IOCP_CLOSE_WRITE_IDLE, last, LONG_LIMIT);
     host_end(&host);
 }
@@ -136,10 +130,10 @@ TEST(handshake)
     int bad = host_connect(&host);
     host_ping(bad, "guess");
     expect_eof(bad);
-    close(bad);
+    net_close(bad);
     check_over(&host, IOCP_CLOSE_HANDSHAKE, began, LIMIT);
     host_ping(good, "still here");
-    close(good);
+    net_close(good);
     host_end(&host);
 }
 
@@ -153,7 +147,7 @@ TEST(lifetime)
     int fd = host_connect(&host);
     host_ping(fd, "x");
     expect_eof(fd);
-    close(fd);
+    net_close(fd);
     check_over(&host, IOCP_CLOSE_LIFETIME, began, LIMIT);
     host_end(&host);
 }
@@ -165,17 +159,18 @@ TEST(send_stall)
     static char data[400000];
     static char got[20000];
     limit_init(&host);
-    host.on_unix = 1;
+    host.on_local = 1;
     host.session_class.send_stall_ns = LONG_LIMIT;
     host.session_class.send_buffer = 8192;
     host_start(&host);
     int fd = host_connect(&host);
     host_ping(fd, "x");
+    net_receive_buffer(fd, 32768); /* TCP might hold all that is left below */
     struct iocp_session *session = host_last(&host);
     CHECK_OK(iocp_session_send(session, data, sizeof(data)));
     for (int i = 0; i < 15; i++) {
         recv_exact(fd, got, sizeof(got));
-        pass(LONG_LIMIT / 12);
+        system_nap(LONG_LIMIT / 12);
     }
     /* Bytes went, so it is there for longer than the limit. */
     CHECK_EQ(latch_count(&host.closed), 0);
@@ -183,7 +178,7 @@ TEST(send_stall)
     CHECK_EQ(host_reason(&host, IOCP_CLOSE_SEND_STALL), 1);
     iocp_session_unref(session);
     expect_gone(fd);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -202,7 +197,7 @@ TEST(linger)
     /* The peer reads our end, and keeps its own side open. */
     expect_eof(fd);
     check_over(&host, IOCP_CLOSE_LOCAL, began, LIMIT);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -225,7 +220,7 @@ TEST(linger_with_a_queue)
     iocp_session_close(session);
     check_over(&host, IOCP_CLOSE_LOCAL, began, LIMIT);
     iocp_session_unref(session);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }
 
@@ -247,17 +242,17 @@ TEST(idle_sessions_get_no_packets)
         host_ping(fds[i], "x");
     }
     struct iocp_port *port = iocp_service_port(host.service);
-    pass(10 * MS);
+    system_nap(10 * MS);
     iocp_port_stats(port, &before);
     uint64_t began = iocp_now_ns();
-    pass(200 * MS);
+    system_nap(200 * MS);
     iocp_port_stats(port, &after);
     /* One timer for all: at most a packet for each tick. */
     CHECK_EQ(after.posts, before.posts);
     CHECK_LE(after.packets - before.packets, (iocp_now_ns() - began) / (MS / 10) + 2);
     CHECK_EQ(latch_count(&host.closed), 0);
     for (int i = 0; i < COUNT; i++)
-        close(fds[i]);
+        net_close(fds[i]);
     host_end(&host);
 }
 
@@ -272,12 +267,12 @@ TEST(no_limits_no_timer)
     host_start(&host);
     int fd = host_connect(&host);
     host_ping(fd, "x");
-    pass(10 * MS);
+    system_nap(10 * MS);
     iocp_port_stats(iocp_service_port(host.service), &before);
-    pass(50 * MS);
+    system_nap(50 * MS);
     iocp_port_stats(iocp_service_port(host.service), &after);
     CHECK_EQ(after.submits, before.submits);
     CHECK_EQ(after.packets, before.packets);
-    close(fd);
+    net_close(fd);
     host_end(&host);
 }

@@ -5,13 +5,7 @@
 
 #include <iocp/error.h>
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define LARGE (4u << 20)
 
@@ -124,7 +118,7 @@ static void scene_end(struct scene *scene)
     thing_end(&scene->thing, scene->port);
     CHECK_EQ(call_answers(&scene->call), 1);
     if (scene->peer >= 0)
-        close(scene->peer);
+        net_close(scene->peer);
     port_end(scene->port);
 }
 
@@ -148,6 +142,24 @@ TEST(every_kind)
         CHECK_EQ(scene.call.packet.flags, 0);
         CHECK(scene.call.packet.object == &scene.thing.object);
         CHECK_EQ(iocp_port_cancel(scene.port, &scene.call.op), IOCP_ENOTFOUND);
+        scene_end(&scene);
+    }
+}
+
+/* The same, and its object is closed at once: one answer for both. */
+TEST(every_kind_canceled_and_closed)
+{
+    for (size_t i = 0; i < 2 * SCENES; i++) {
+        static struct scene scene;
+        memset(&scene, 0, sizeof(scene));
+        scene.port = port_open(0);
+        scenes[i / 2](&scene);
+        call_submit(&scene.call, scene.port, &scene.thing.object);
+        if (i & 1)
+            port_dispatch_for(scene.port, MILLISECOND);
+        CHECK_EQ(iocp_port_cancel(scene.port, &scene.call.op), 0);
+        iocp_object_close(&scene.thing.object);
+        CHECK_EQ(call_wait(&scene.call, scene.port), IOCP_ECANCELED);
         scene_end(&scene);
     }
 }
@@ -199,7 +211,7 @@ TEST(ops_that_wait_for_their_turn)
     struct call calls[5];
     char data[5][2];
     struct iocp_port *port = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 0);
     for (int i = 0; i < 5; i++) {
         call_init(&calls[i]);
@@ -219,7 +231,7 @@ TEST(ops_that_wait_for_their_turn)
     for (int i = 0; i < 5; i++)
         CHECK_EQ(call_answers(&calls[i]), 1);
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -260,7 +272,7 @@ TEST(a_send_that_waits_for_its_turn)
     CHECK_EQ(third.packet.result, 3);
     crew_stop(&crew);
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -295,7 +307,7 @@ static void *race_write(void *argument)
         unsigned char byte = (unsigned char)i;
         send_all(race->fd, &byte, 1);
         if (i % 3 == 0)
-            sched_yield();
+            system_yield();
     }
     net_shutdown_send(race->fd);
     return NULL;
@@ -329,7 +341,7 @@ TEST(receive_against_cancel)
     uint32_t received = 0;
     uint64_t rounds = 0;
     struct iocp_port *port = port_open(2);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     crew_start(&crew, port, 2);
     thing_open(&thing, port, pair[0], 0);
     race_start(&race, pair[1], ROUNDS);
@@ -339,7 +351,7 @@ TEST(receive_against_cancel)
         iocp_op_recv(&call.op, data, sizeof(data));
         call_submit(&call, port, &thing.object);
         if (rounds % 4 == 0)
-            sched_yield();
+            system_yield();
         if (rounds < ROUNDS)
             iocp_port_cancel(port, &call.op);
         latch_wait_for(&answered, ++rounds);
@@ -351,7 +363,7 @@ TEST(receive_against_cancel)
     CHECK_EQ(pthread_join(race.thread, NULL), 0);
     crew_stop(&crew);
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -383,7 +395,7 @@ TEST(stream_against_cancel)
     uint64_t rounds = 0;
     memset(&stream, 0, sizeof(stream));
     struct iocp_port *port = port_open(2);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     crew_start(&crew, port, 2);
     thing_init_serial(&thing);
     CHECK_EQ(iocp_port_register(port, &thing.object, pair[0], 0), 0);
@@ -394,7 +406,7 @@ TEST(stream_against_cancel)
         iocp_op_recv_stream(&stream.call.op);
         call_submit(&stream.call, port, &thing.object);
         if (rounds % 4 == 0)
-            sched_yield();
+            system_yield();
         if (rounds < ROUNDS)
             iocp_port_cancel(port, &stream.call.op);
         latch_wait_for(&ended, ++rounds);
@@ -405,7 +417,7 @@ TEST(stream_against_cancel)
     CHECK_EQ(pthread_join(race.thread, NULL), 0);
     crew_stop(&crew);
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -447,7 +459,7 @@ TEST(accept_against_cancel)
         iocp_op_accept(&call.op);
         call_submit(&call, port, &thing.object);
         if (rounds % 4 == 0)
-            sched_yield();
+            system_yield();
         if (rounds < ROUNDS)
             iocp_port_cancel(port, &call.op);
         latch_wait_for(&answered, ++rounds);
@@ -456,13 +468,13 @@ TEST(accept_against_cancel)
             continue;
         }
         send_all((int)call.packet.result, "!", 1);
-        close((int)call.packet.result);
+        net_close((int)call.packet.result);
         accepted++;
     }
     CHECK_EQ(pthread_join(caller.thread, NULL), 0);
     for (int i = 0; i < CONNECTIONS; i++) {
         expect_bytes(caller.handles[i], "!", 1);
-        close(caller.handles[i]);
+        net_close(caller.handles[i]);
     }
     crew_stop(&crew);
     thing_end(&thing, port);

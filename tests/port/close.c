@@ -4,19 +4,11 @@
 
 #include <iocp/error.h>
 
-#include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define LARGE (4u << 20)
-
-static int handle_is_open(int fd)
-{
-    return fcntl(fd, F_GETFD) >= 0;
-}
 
 /* Everything that an object can have pending ends, answered once; then its handle is closed, for
  * real. */
@@ -42,16 +34,16 @@ TEST(close_cancels_all)
     for (int i = 0; i < ALL; i++)
         call_submit(&calls[i], port, &thing.object);
     port_dispatch_for(port, MILLISECOND);
-    CHECK(handle_is_open(pair[0]));
+    CHECK(system_is_open(pair[0]));
     iocp_object_close(&thing.object);
     for (int i = 0; i < ALL; i++)
         CHECK_EQ(call_wait(&calls[i], port), IOCP_ECANCELED);
     CHECK_EQ(thing_destroyed(&thing), 0);
     iocp_object_unref(&thing.object);
     thing_wait_gone(&thing, port);
-    CHECK(!handle_is_open(pair[0]));
+    CHECK(!system_is_open(pair[0]));
     expect_gone(pair[1]);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -63,7 +55,7 @@ TEST(close_at_once)
     struct thing thing;
     struct call call;
     struct iocp_port *port = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 0);
     call_init(&call);
     iocp_op_recv(&call.op, &byte, 1);
@@ -71,9 +63,9 @@ TEST(close_at_once)
     thing_end(&thing, port);
     CHECK_EQ(call_finals(&call), 1);
     CHECK(call.packet.result == IOCP_ECANCELED || call.packet.result == IOCP_ECLOSED);
-    CHECK(!handle_is_open(pair[0]));
+    CHECK(!system_is_open(pair[0]));
     expect_eof(pair[1]);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -86,7 +78,7 @@ TEST(registered_objects_live)
     struct thing thing;
     struct call call;
     struct iocp_port *port = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 0);
     iocp_object_unref(&thing.object);
     port_dispatch_for(port, MILLISECOND);
@@ -98,7 +90,7 @@ TEST(registered_objects_live)
     iocp_object_close(&thing.object);
     thing_wait_gone(&thing, port);
     expect_eof(pair[1]);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -117,7 +109,7 @@ TEST(close_from_many_threads)
         struct call call;
         pthread_t threads[4];
         struct iocp_port *port = port_open(0);
-        make_unix_pair(pair);
+        make_local_pair(pair);
         thing_open(&thing, port, pair[0], 0);
         call_init(&call);
         iocp_op_recv_stream(&call.op);
@@ -131,9 +123,102 @@ TEST(close_from_many_threads)
         thing_end(&thing, port);
         CHECK_EQ(call_answers(&call), 1);
         expect_eof(pair[1]);
-        close(pair[1]);
+        net_close(pair[1]);
         port_end(port);
     }
+}
+
+/* ---- The value of a handle, used again. */
+
+#define VALUES 1000
+
+/* A connection with a receive of either kind. */
+struct tenant {
+    struct iocp_object object; /* first */
+    struct call call;
+    struct latch answered;
+    struct latch gone;
+    int peer;
+    char byte;
+};
+
+/* Its handle is closed by now. */
+static void tenant_destroy(struct iocp_object *object)
+{
+    latch_add(&((struct tenant *)object)->gone, 1);
+}
+
+/* Serial, so that the last answer of a stream is the last. */
+static const struct iocp_object_class tenant_class = {
+    .name = "tenant", .complete = NULL, .destroy = tenant_destroy, .serial = 1};
+
+struct house {
+    struct iocp_port *port;
+    struct iocp_address address;
+    int listening;
+};
+
+/* Returns the value of its handle: that of the one that was closed last, as a rule. */
+static int tenant_move_in(struct tenant *tenant, struct house *house, int stream)
+{
+    int value = net_connect(&house->address);
+    tenant->peer = net_accept(house->listening);
+    latch_init(&tenant->answered);
+    latch_init(&tenant->gone);
+    call_init(&tenant->call);
+    tenant->call.latch = &tenant->answered;
+    iocp_object_init(&tenant->object, &tenant_class);
+    CHECK_EQ(iocp_port_register(house->port, &tenant->object, value, 0), 0);
+    if (stream)
+        iocp_op_recv_stream(&tenant->call.op);
+    else
+        iocp_op_recv(&tenant->call.op, &tenant->byte, 1);
+    call_submit(&tenant->call, house->port, &tenant->object);
+    return value;
+}
+
+static void tenant_move_out(struct tenant *tenant)
+{
+    iocp_object_close(&tenant->object);
+    iocp_object_unref(&tenant->object);
+    latch_wait_for(&tenant->gone, 1);
+    CHECK_EQ(call_finals(&tenant->call), 1);
+}
+
+/* A handle goes with its receive pending, or with a byte on the way, and the next one has its value
+ * at once: it never sees an answer that was the old one's. */
+TEST(a_value_used_again_sees_no_old_answer)
+{
+    static struct tenant old;
+    static struct tenant new;
+    struct house house = {.port = port_open(2), .address = net_address("127.0.0.1:0")};
+    struct crew crew;
+    int again = 0;
+    house.listening = net_listen(&house.address, &house.address);
+    crew_start(&crew, house.port, 2);
+    for (int i = 0; i < VALUES; i++) {
+        int value = tenant_move_in(&old, &house, i & 1);
+        if (i % 3 == 0)
+            send_all(old.peer, "o", 1);
+        tenant_move_out(&old);
+        again += tenant_move_in(&new, &house, 0) == value;
+        if (i % 3 != 0)
+            CHECK(old.call.packet.result == IOCP_ECANCELED ||
+                  old.call.packet.result == IOCP_ECLOSED);
+        send_all(new.peer, "n", 1);
+        latch_wait_for(&new.answered, 1);
+        CHECK_EQ(new.call.packet.result, 1);
+        CHECK_EQ(new.byte, 'n');
+        CHECK_EQ(call_answers(&new.call), 1);
+        net_close(old.peer);
+        tenant_move_out(&new);
+        net_close(new.peer);
+    }
+    printf("%d of %d had the value of the one before\n", again, VALUES);
+    CHECK_GT(again, 0);
+    crew_stop(&crew);
+    net_close(house.listening);
+    port_end(house.port);
 }
 
 /* ---- Objects on the heap, which a sanitizer sees freed. */
@@ -211,7 +296,7 @@ TEST(close_in_its_own_handler)
     int pair[2];
     struct latch destroyed = LATCH_INIT;
     struct iocp_port *port = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     struct person *person = person_create(port, pair[0], &destroyed, 0);
     iocp_op_recv(&person->receive, &person->byte, 1);
     CHECK_EQ(iocp_port_submit(port, &person->object, &person->receive), 0);
@@ -219,7 +304,7 @@ TEST(close_in_its_own_handler)
     pump_until_latch(port, &destroyed, 1);
     CHECK_EQ(latch_count(&destroyed), 1);
     expect_eof(pair[1]);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -235,7 +320,7 @@ TEST(lives_of_many_objects)
     crew_start(&crew, port, 4);
     for (int i = 0; i < PEOPLE; i++) {
         int pair[2];
-        make_unix_pair(pair);
+        make_local_pair(pair);
         struct person *person = person_create(port, pair[0], &destroyed, i & 1);
         struct iocp_object *object = iocp_object_ref(&person->object);
         peers[i] = pair[1];
@@ -257,7 +342,7 @@ TEST(lives_of_many_objects)
     CHECK_EQ(latch_count(&destroyed), PEOPLE);
     for (int i = 0; i < PEOPLE; i++) {
         expect_gone(peers[i]);
-        close(peers[i]);
+        net_close(peers[i]);
     }
     crew_stop(&crew);
     port_end(port);
@@ -267,7 +352,7 @@ static void *flood_run(void *argument)
 {
     int fd = *(int *)argument;
     char data[4096] = {0};
-    while (send(fd, data, sizeof(data), MSG_NOSIGNAL) > 0)
+    while (net_send_some(fd, data, sizeof(data)) > 0)
         ;
     return NULL;
 }
@@ -282,7 +367,7 @@ TEST(close_under_flood)
         struct call call;
         pthread_t thread;
         struct iocp_port *port = port_open(0);
-        make_unix_pair(pair);
+        make_local_pair(pair);
         thing_open(&thing, port, pair[0], 0);
         call_init(&call);
         iocp_op_recv_stream(&call.op);
@@ -295,7 +380,7 @@ TEST(close_under_flood)
         thing_end(&thing, port);
         CHECK_EQ(call_finals(&call), 1);
         CHECK_EQ(pthread_join(thread, NULL), 0);
-        close(pair[1]);
+        net_close(pair[1]);
         port_end(port);
     }
 }
@@ -315,7 +400,7 @@ TEST(close_a_listening_socket)
     iocp_object_close(&thing.object);
     CHECK_EQ(call_wait(&call, port), IOCP_ECANCELED);
     thing_end(&thing, port);
-    CHECK_EQ(net_try_connect(&address), -ECONNREFUSED);
+    CHECK_EQ(net_try_connect(&address), IOCP_ECONNREFUSED);
     port_end(port);
 }
 
@@ -327,7 +412,7 @@ TEST(posts_and_timers_outlive_the_handle)
     struct call timer;
     struct call post;
     struct iocp_port *port = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 0);
     call_init(&timer);
     call_init(&post);
@@ -342,6 +427,6 @@ TEST(posts_and_timers_outlive_the_handle)
     CHECK_EQ(call_wait(&timer, port), 0);
     CHECK_EQ(timer.packet.key, 3);
     thing_wait_gone(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }

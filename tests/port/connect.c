@@ -3,12 +3,7 @@
 
 #include <iocp/error.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 struct door {
     struct iocp_port *port;
@@ -35,17 +30,6 @@ static struct iocp_address loopback(void)
     return net_address("127.0.0.1:0");
 }
 
-/* A socket that is not connected yet, of the family of an address. */
-static int make_socket(const struct iocp_address *address)
-{
-    int domain = iocp_address_family(address) == IOCP_FAMILY_IPV4   ? AF_INET
-                 : iocp_address_family(address) == IOCP_FAMILY_IPV6 ? AF_INET6
-                                                                    : AF_UNIX;
-    int fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK_GE(fd, 0);
-    return fd;
-}
-
 /* An accept is answered with a handle that is the receiver's: it works, it is not inherited by
  * other programs, and nobody else closes it. */
 static void check_accept(const struct iocp_address *address)
@@ -64,7 +48,7 @@ static void check_accept(const struct iocp_address *address)
     CHECK_EQ(call.packet.key, 5);
     CHECK_EQ(call.packet.flags, 0);
     int fd = (int)result;
-    CHECK_NE(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
+    CHECK(!system_is_inherited(fd));
 
     struct thing thing;
     thing_open(&thing, door.port, fd, 0);
@@ -73,7 +57,7 @@ static void check_accept(const struct iocp_address *address)
     expect_bytes(client, "welcome", 7);
     thing_end(&thing, door.port);
     expect_eof(client);
-    close(client);
+    net_close(client);
     door_end(&door);
 }
 
@@ -91,11 +75,15 @@ TEST(accept_ipv6)
     check_accept(&address);
 }
 
-TEST(accept_unix)
+TEST(accept_unix_path)
 {
     struct iocp_address path = net_unix_path();
-    struct iocp_address name = net_unix_abstract();
     check_accept(&path);
+}
+
+TEST(accept_unix_abstract)
+{
+    struct iocp_address name = net_unix_abstract();
     check_accept(&name);
 }
 
@@ -120,12 +108,12 @@ TEST(several_accepts)
         int fd = (int)call_wait(&calls[i], door.port);
         CHECK_GE(fd, 0);
         send_all(fd, "!", 1);
-        close(fd);
+        net_close(fd);
     }
     for (int i = 0; i < ACCEPTS; i++) {
         expect_bytes(clients[i], "!", 1);
         expect_eof(clients[i]);
-        close(clients[i]);
+        net_close(clients[i]);
     }
     door_end(&door);
 }
@@ -178,7 +166,7 @@ static void stream_wait(struct stream *stream, struct door *door, uint32_t count
 static void stream_close(struct stream *stream)
 {
     for (uint32_t i = 0; i < stream->count; i++)
-        close(stream->handles[i]);
+        net_close(stream->handles[i]);
     stream->count = 0;
 }
 
@@ -211,50 +199,8 @@ TEST(accept_stream)
     for (int i = 0; i < 40; i++)
         expect_eof(clients[i]);
     for (int i = 0; i < 41; i++)
-        close(clients[i]);
+        net_close(clients[i]);
     door_end(&door);
-}
-
-#define SPARE_DESCRIPTORS 12
-
-/* Takes all descriptors that are left. The limit is lowered first, and before the accepts start:
- * io_uring notes it when an accept is submitted (Linux 6.18). */
-struct hoard {
-    int handles[SPARE_DESCRIPTORS + 1];
-    int count;
-};
-
-static int lowest_free_descriptor(void)
-{
-    int lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    CHECK_GE(lowest, 0);
-    close(lowest);
-    return lowest;
-}
-
-static void lower_descriptor_limit(void)
-{
-    struct rlimit limit;
-    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    limit.rlim_cur = (rlim_t)(lowest_free_descriptor() + SPARE_DESCRIPTORS);
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
-static void hoard_fill(struct hoard *hoard)
-{
-    int fd;
-    hoard->count = 0;
-    while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0) {
-        CHECK_LT(hoard->count, SPARE_DESCRIPTORS + 1);
-        hoard->handles[hoard->count++] = fd;
-    }
-    CHECK_EQ(errno, EMFILE);
-}
-
-static void hoard_release(struct hoard *hoard)
-{
-    while (hoard->count > 0)
-        close(hoard->handles[--hoard->count]);
 }
 
 /* S6: without descriptors an accept and a stream of them end with IOCP_EMFILE; the connection
@@ -264,34 +210,34 @@ TEST(accept_without_descriptors)
     struct door door;
     struct stream stream;
     struct call call;
-    struct hoard hoard;
+    struct system_hoard hoard;
     struct iocp_address address = loopback();
     door_open(&door, &address);
-    lower_descriptor_limit();
+    system_lower_limit(12);
     call_init(&call);
     stream_start(&stream, &door);
     int client = net_connect(&door.address);
     stream_wait(&stream, &door, 1);
     stream_close(&stream);
-    close(client);
-    client = make_socket(&address);
+    net_close(client);
+    client = net_stream(IOCP_FAMILY_IPV4);
 
-    hoard_fill(&hoard);
-    CHECK_EQ(connect(client, (const void *)door.address.storage.bytes, door.address.size), 0);
+    system_hoard_take(&hoard);
+    CHECK_EQ(net_connect_socket(client, &door.address), 0);
     CHECK_EQ(call_wait(&stream.call, door.port), IOCP_EMFILE);
-    CHECK_EQ(stream.call.packet.os_error, EMFILE);
+    CHECK_EQ(iocp_error_from_os(stream.call.packet.os_error), IOCP_EMFILE);
     iocp_op_accept(&call.op);
     CHECK_EQ(call_run(&call, door.port, &door.thing.object), IOCP_EMFILE);
-    CHECK_EQ(call.packet.os_error, EMFILE);
+    CHECK_EQ(iocp_error_from_os(call.packet.os_error), IOCP_EMFILE);
     CHECK_EQ(stream.count, 0);
-    hoard_release(&hoard);
+    system_hoard_give(&hoard, UINT32_MAX);
 
     stream_start(&stream, &door);
     stream_wait(&stream, &door, 1);
     send_all(stream.handles[0], "ok", 2);
     expect_bytes(client, "ok", 2);
     stream_close(&stream);
-    close(client);
+    net_close(client);
     CHECK_EQ(iocp_port_cancel(door.port, &stream.call.op), 0);
     CHECK_EQ(call_wait(&stream.call, door.port), IOCP_ECANCELED);
     door_end(&door);
@@ -305,22 +251,30 @@ TEST(connect_refused)
     struct iocp_address address = loopback();
     struct iocp_port *port = port_open(0);
     /* Bound and not listening: nobody else can have the number meanwhile. */
-    int holder = make_socket(&address);
-    CHECK_EQ(bind(holder, (const void *)address.storage.bytes, address.size), 0);
-    struct iocp_address nobody = net_local(holder);
-    thing_open(&thing, port, make_socket(&address), 0);
+    struct iocp_address nobody;
+    int holder = net_bound(&address, &nobody);
+    thing_open(&thing, port, net_stream(IOCP_FAMILY_IPV4), 0);
     call_init(&call);
     iocp_op_connect(&call.op, &nobody);
     CHECK_EQ(call_run(&call, port, &thing.object), IOCP_ECONNREFUSED);
-    CHECK_EQ(call.packet.os_error, ECONNREFUSED);
+    CHECK_EQ(iocp_error_from_os(call.packet.os_error), IOCP_ECONNREFUSED);
     thing_end(&thing, port);
-    close(holder);
+    net_close(holder);
+    port_end(port);
+}
 
+/* Nor one to a path that nobody made. */
+TEST(connect_to_no_path)
+{
+    struct thing thing;
+    struct call call;
     struct iocp_address path = net_unix_path();
-    thing_open(&thing, port, make_socket(&path), 0);
+    struct iocp_port *port = port_open(0);
+    thing_open(&thing, port, net_stream(IOCP_FAMILY_UNIX), 0);
+    call_init(&call);
     iocp_op_connect(&call.op, &path);
     CHECK_EQ(call_run(&call, port, &thing.object), IOCP_ENOENT);
-    CHECK_EQ(call.packet.os_error, ENOENT);
+    CHECK_EQ(iocp_error_from_os(call.packet.os_error), IOCP_ENOENT);
     thing_end(&thing, port);
     port_end(port);
 }
@@ -338,41 +292,30 @@ TEST(connect_twice)
     call_init(&call);
     iocp_op_connect(&call.op, &peer);
     CHECK_EQ(call_run(&call, port, &thing.object), IOCP_EISCONN);
-    CHECK_EQ(call.packet.os_error, EISCONN);
+    CHECK_EQ(iocp_error_from_os(call.packet.os_error), IOCP_EISCONN);
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
-/* A connect that nobody answers is pending until it is canceled. The queue of the listening socket
- * is full, so the kernel drops the request. */
+/* A connect that nobody answers is pending until it is canceled. */
 TEST(connect_canceled)
 {
     struct thing thing;
     struct call call;
     struct iocp_address address = loopback();
+    struct net_deaf deaf;
     struct iocp_port *port = port_open(0);
-    int fillers[8];
-    int listening = make_socket(&address);
-    CHECK_EQ(bind(listening, (const void *)address.storage.bytes, address.size), 0);
-    CHECK_EQ(listen(listening, 0), 0);
-    address = net_local(listening);
-    for (int i = 0; i < 8; i++) {
-        fillers[i] = make_socket(&address);
-        CHECK_EQ(fcntl(fillers[i], F_SETFL, O_NONBLOCK), 0);
-        connect(fillers[i], (const void *)address.storage.bytes, address.size);
-    }
-    thing_open(&thing, port, make_socket(&address), 0);
+    net_deaf_open(&deaf, &address);
+    thing_open(&thing, port, net_stream(IOCP_FAMILY_IPV4), 0);
     call_init(&call);
-    iocp_op_connect(&call.op, &address);
+    iocp_op_connect(&call.op, &deaf.address);
     call_submit(&call, port, &thing.object);
     port_dispatch_for(port, 20 * MILLISECOND);
     CHECK_EQ(call_answers(&call), 0);
     CHECK_EQ(iocp_port_cancel(port, &call.op), 0);
     CHECK_EQ(call_wait(&call, port), IOCP_ECANCELED);
     thing_end(&thing, port);
-    for (int i = 0; i < 8; i++)
-        close(fillers[i]);
-    close(listening);
+    net_deaf_close(&deaf);
     port_end(port);
 }

@@ -3,11 +3,8 @@
 
 #include <iocp/error.h>
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 struct spot {
     struct iocp_port *port;
@@ -27,15 +24,13 @@ static void spot_open(struct spot *spot)
 static void spot_end(struct spot *spot)
 {
     thing_end(&spot->thing, spot->port);
-    close(spot->peer);
+    net_close(spot->peer);
     port_end(spot->port);
 }
 
 static void peer_send(struct spot *spot, const void *data, size_t size)
 {
-    ssize_t sent = sendto(spot->peer, data, size, 0, (const void *)spot->address.storage.bytes,
-                          spot->address.size);
-    CHECK_EQ(sent, size);
+    CHECK_EQ(net_send_to(spot->peer, data, size, &spot->address), size);
 }
 
 /* A datagram comes with the address of its sender; one to that address gets back there. */
@@ -61,7 +56,7 @@ TEST(from_and_to)
 
     iocp_op_send_to(&call.op, "answer", 6, &from);
     CHECK_EQ(call_run(&call, spot.port, &spot.thing.object), 6);
-    CHECK_EQ(recv(spot.peer, data, sizeof(data), 0), 6);
+    CHECK_EQ(net_recv_some(spot.peer, data, sizeof(data)), 6);
     CHECK_MEM(data, "answer", 6);
     spot_end(&spot);
 }
@@ -126,7 +121,7 @@ TEST(empty)
     CHECK(iocp_address_equal(&from, &spot.other));
     iocp_op_send_to(&call.op, "", 0, &from);
     CHECK_EQ(call_run(&call, spot.port, &spot.thing.object), 0);
-    CHECK_EQ(recv(spot.peer, data, sizeof(data), 0), 0);
+    CHECK_EQ(net_recv_some(spot.peer, data, sizeof(data)), 0);
     spot_end(&spot);
 }
 
@@ -171,7 +166,7 @@ TEST(too_long_to_send)
     call_init(&call);
     iocp_op_send_to(&call.op, data, size, &spot.other);
     CHECK_EQ(call_run(&call, spot.port, &spot.thing.object), IOCP_EMSGSIZE);
-    CHECK_EQ(call.packet.os_error, EMSGSIZE);
+    CHECK_EQ(iocp_error_from_os(call.packet.os_error), IOCP_EMSGSIZE);
     iocp_op_send_to(&call.op, data, 3, &spot.other);
     CHECK_EQ(call_run(&call, spot.port, &spot.thing.object), 3);
     free(data);
@@ -195,10 +190,10 @@ TEST(connected)
     CHECK_EQ(call_run(&call, port, &thing.object), 5);
     iocp_op_send(&call.op, "f", 1);
     CHECK_EQ(call_run(&call, port, &thing.object), 1);
-    CHECK_EQ(recv(pair[1], data, sizeof(data), 0), 5);
+    CHECK_EQ(net_recv_some(pair[1], data, sizeof(data)), 5);
     CHECK_MEM(data, "abcde", 5);
-    CHECK_EQ(recv(pair[1], data, sizeof(data), 0), 1);
+    CHECK_EQ(net_recv_some(pair[1], data, sizeof(data)), 1);
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }

@@ -5,13 +5,9 @@
 #include <iocp/error.h>
 #include <iocp/workers.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 /* ---- Memory: the n-th allocation fails, for each n, until none does. */
 
@@ -85,7 +81,7 @@ static void cycle_handles(struct cycle *cycle)
 {
     int pair[2];
     struct iocp_address address = net_address("127.0.0.1:0");
-    make_unix_pair(pair);
+    make_local_pair(pair);
     cycle->peer = pair[1];
     thing_init(&cycle->thing);
     thing_init(&cycle->listener);
@@ -109,15 +105,15 @@ static void cycle_run(struct cycle *cycle)
     for (int i = 0; i < 3; i++)
         cycle_dispatch(cycle, MILLISECOND / 2);
     if (cycle->accepts.packet.result >= 0 && call_answers(&cycle->accepts))
-        close((int)cycle->accepts.packet.result);
+        net_close((int)cycle->accepts.packet.result);
     iocp_object_close(&cycle->thing.object);
     iocp_object_close(&cycle->listener.object);
     iocp_object_unref(&cycle->thing.object);
     iocp_object_unref(&cycle->listener.object);
     cycle_until(cycle, &cycle->stream);
     cycle_until(cycle, &cycle->accepts);
-    close(cycle->client);
-    close(cycle->peer);
+    net_close(cycle->client);
+    net_close(cycle->peer);
 }
 
 /* Returns 0 when there was no memory for the port. */
@@ -187,15 +183,15 @@ TEST(all_allocations_fail_from_one_on)
             for (int i = 0; i < 5; i++)
                 cycle_dispatch(&cycle, MILLISECOND / 5);
             if (cycle.accepts.packet.result >= 0 && call_answers(&cycle.accepts))
-                close((int)cycle.accepts.packet.result);
+                net_close((int)cycle.accepts.packet.result);
             iocp_object_unref(&cycle.thing.object);
             iocp_object_unref(&cycle.listener.object);
             CHECK(!iocp_port_unref(cycle.port));
             CHECK_EQ(thing_destroyed(&cycle.thing), 1);
             CHECK_EQ(thing_destroyed(&cycle.listener), 1);
             expect_gone(cycle.peer);
-            close(cycle.client);
-            close(cycle.peer);
+            net_close(cycle.client);
+            net_close(cycle.peer);
         }
         iocp_memory_fail(0, 0);
         CHECK_EQ(iocp_memory_count(), 0);
@@ -238,7 +234,7 @@ TEST(nothing_is_allocated_per_op)
     struct thing thing;
     struct call call;
     struct iocp_port *port = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 0);
     call_init(&call);
     for (int round = 0; round < 20; round++) {
@@ -266,25 +262,11 @@ TEST(nothing_is_allocated_per_op)
     }
     iocp_memory_fail(0, 0);
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
 /* ---- Descriptors. */
-
-static struct rlimit limit_descriptors(uint32_t spare)
-{
-    struct rlimit before;
-    struct rlimit few;
-    int lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    CHECK_GE(lowest, 0);
-    close(lowest);
-    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
-    few = before;
-    few.rlim_cur = (rlim_t)lowest + spare;
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-    return before;
-}
 
 /* A port for which there are not enough descriptors says so, whichever of them is missing, and
  * leaves none open. */
@@ -295,9 +277,9 @@ TEST(create_without_descriptors)
     port_config(&config, 2);
     for (uint32_t spare = 0; spare < 16; spare++) {
         struct iocp_port *port = NULL;
-        struct rlimit before = limit_descriptors(spare);
+        system_lower_limit(spare);
         int error = iocp_port_create(&config, &port);
-        CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+        system_restore_limit();
         if (error < 0) {
             CHECK_EQ(error, IOCP_EMFILE);
             CHECK(!port);
@@ -322,9 +304,9 @@ TEST(work_without_descriptors)
     struct call posts[20];
     struct latch answered = LATCH_INIT;
     struct iocp_port *port = port_open(4);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 0);
-    struct rlimit before = limit_descriptors(0);
+    system_lower_limit(0);
     pump_start(&pump, port, 4);
     call_init(&receive);
     receive.latch = &answered;
@@ -339,9 +321,9 @@ TEST(work_without_descriptors)
     latch_wait_for(&answered, 21);
     CHECK_EQ(receive.packet.result, 1);
     pump_stop(&pump);
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    system_restore_limit();
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -398,7 +380,7 @@ static void wreck_end(struct wreck *wreck)
         CHECK_EQ(thing_destroyed(&wreck->things[i]), 1);
         if (i < 3)
             expect_gone(wreck->peers[i]);
-        close(wreck->peers[i]);
+        net_close(wreck->peers[i]);
     }
     for (int i = 0; i < 9; i++)
         CHECK(!iocp_op_pending(&wreck->calls[i].op));
@@ -450,7 +432,7 @@ TEST(unref_after_workers)
     for (int i = 0; i < 9; i++)
         answers[i] = call_answers(&wreck.calls[i]);
     if (answers[5])
-        close((int)wreck.calls[5].packet.result);
+        net_close((int)wreck.calls[5].packet.result);
     wreck_end(&wreck);
     for (int i = 0; i < 9; i++)
         CHECK_EQ(call_answers(&wreck.calls[i]), answers[i]);
@@ -473,13 +455,13 @@ TEST(unref_closes_accepted_connections)
         clients[i] = net_connect(&address);
     CHECK_EQ(iocp_port_wait(port, &packet, 1, 10000 * MILLISECOND), 1);
     CHECK_GE(packet.result, 0);
-    close((int)packet.result);
+    net_close((int)packet.result);
     iocp_packet_release(&packet);
     iocp_object_unref(&thing.object);
     port_end(port);
     CHECK_EQ(thing_destroyed(&thing), 1);
     for (int i = 0; i < 5; i++) {
         expect_gone(clients[i]);
-        close(clients[i]);
+        net_close(clients[i]);
     }
 }

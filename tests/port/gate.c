@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define SESSIONS 100
 #define ROUNDS 3
@@ -38,7 +37,7 @@ struct town {
     struct latch inside;
     struct latch outside;
     pthread_mutex_t mutex;
-    int pipe[2];
+    iocp_handle pipe[2];
     uint32_t released; /* atomic */
     uint64_t worst_ns;
     struct session sessions[SESSIONS];
@@ -58,7 +57,7 @@ static void town_stay(struct town *town)
     switch (town->how) {
     case STUCK_SLEEP:
         do
-            port_nap(100 * MILLISECOND);
+            system_nap(100 * MILLISECOND);
         while (!__atomic_load_n(&town->released, __ATOMIC_RELAXED));
         break;
     case STUCK_MUTEX:
@@ -66,7 +65,7 @@ static void town_stay(struct town *town)
         pthread_mutex_unlock(&town->mutex);
         break;
     case STUCK_PIPE:
-        CHECK_EQ(read(town->pipe[0], &byte, 1), 1);
+        system_pipe_read(town->pipe[0], &byte);
         break;
     case STUCK_COMPUTE:
         while (!__atomic_load_n(&town->released, __ATOMIC_RELAXED))
@@ -122,12 +121,12 @@ static void town_open(struct town *town, uint32_t concurrency, uint32_t workers,
     latch_init(&town->inside);
     latch_init(&town->outside);
     CHECK_EQ(pthread_mutex_init(&town->mutex, NULL), 0);
-    CHECK_EQ(pipe(town->pipe), 0);
+    system_pipe(town->pipe);
     crew_start(&town->crew, town->port, workers);
     for (int i = 0; i < SESSIONS; i++) {
         struct session *session = &town->sessions[i];
         int pair[2];
-        make_unix_pair(pair);
+        make_local_pair(pair);
         thing_init_serial(&session->thing);
         session->town = town;
         session->peer = pair[1];
@@ -148,10 +147,10 @@ static void town_end(struct town *town)
     }
     for (int i = 0; i < SESSIONS; i++) {
         thing_wait_gone(&town->sessions[i].thing, town->port);
-        close(town->sessions[i].peer);
+        net_close(town->sessions[i].peer);
     }
-    close(town->pipe[0]);
-    close(town->pipe[1]);
+    system_close(town->pipe[0]);
+    system_close(town->pipe[1]);
     port_end(town->port);
 }
 
@@ -177,7 +176,7 @@ static void town_release(struct town *town, int count)
     if (town->how == STUCK_MUTEX)
         pthread_mutex_unlock(&town->mutex);
     for (int i = 0; i < count && town->how == STUCK_PIPE; i++)
-        CHECK_EQ(write(town->pipe[1], "x", 1), 1);
+        system_pipe_write(town->pipe[1], 'x');
 }
 
 /* A timer and a post have to be served too. */
@@ -227,11 +226,12 @@ static void check_stuck(const struct trial *trial)
            stuck_names[trial->how], trial->stuck, trial->workers, trial->concurrency,
            trial->declared ? ", declared" : "", (double)town.worst_ns / 1e6);
     CHECK_EQ(stats.declared, trial->declared ? trial->stuck : 0);
-    if (!trial->watch_ns)
+    if (!trial->watch_ns || port_kernel_is_gate(town.port))
         CHECK_EQ(stats.detected, 0);
     else if (trial->how != STUCK_COMPUTE && !trial->declared)
         CHECK_GE(stats.detected, 1);
-    CHECK_LE(stats.running_max, trial->concurrency);
+    if (!port_kernel_is_gate(town.port)) /* which counts those that are stuck, too */
+        CHECK_LE(stats.running_max, trial->concurrency);
     if (trial->how != STUCK_MUTEX)
         pthread_mutex_unlock(&town.mutex);
     town_release(&town, trial->stuck);
@@ -311,6 +311,7 @@ TEST(one_of_four_computes)
 struct mill {
     uint32_t inside;  /* atomic */
     uint32_t highest; /* atomic */
+    uint32_t done;    /* atomic */
 };
 
 struct grain {
@@ -333,6 +334,8 @@ static void grain_compute(const struct iocp_packet *packet)
         ;
     __atomic_fetch_sub(&mill->inside, 1, __ATOMIC_RELAXED);
     call_answered(packet);
+    /* Release: all of it is done. No latch: a handler that waited for its lock would block. */
+    __atomic_fetch_add(&mill->done, 1, __ATOMIC_RELEASE);
 }
 
 #define GRAINS 300
@@ -341,17 +344,25 @@ static void grain_compute(const struct iocp_packet *packet)
 static uint32_t mill_run(struct iocp_port *port)
 {
     static struct grain grains[GRAINS];
-    struct mill mill = {0, 0};
-    struct latch answered = LATCH_INIT;
+    uint64_t deadline_ns = iocp_now_ns() + NET_WAIT_LIMIT_S * 1000 * MILLISECOND;
+    struct mill mill = {0, 0, 0};
     for (int i = 0; i < GRAINS; i++) {
         call_init(&grains[i].call);
         iocp_op_init(&grains[i].call.op, grain_compute);
-        grains[i].call.latch = &answered;
         grains[i].mill = &mill;
         call_post(&grains[i].call, port, 0, 0);
     }
-    latch_wait_for(&answered, GRAINS);
+    while (__atomic_load_n(&mill.done, __ATOMIC_ACQUIRE) < GRAINS) {
+        CHECK_LT(iocp_now_ns(), deadline_ns);
+        system_nap(MILLISECOND);
+    }
     return mill.highest;
+}
+
+/* The limit is Windows' on Windows. */
+static int limit_is_kept(void)
+{
+    return !test_wine_differs("GQ-14: no more threads run at a time than the concurrency value");
 }
 
 /* Eight workers and handlers that compute: never more at a time than the concurrency value (Q6).
@@ -369,10 +380,12 @@ static void check_limit(uint32_t concurrency, uint32_t watch_ns)
     uint32_t highest = mill_run(port);
     iocp_port_stats(port, &stats);
     CHECK_GE(highest, 1);
-    if (stats.detected == 0)
-        CHECK_LE(highest, concurrency);
-    CHECK_LE(stats.running_max, concurrency);
-    if (!watch_ns)
+    if (limit_is_kept()) {
+        if (stats.detected == 0)
+            CHECK_LE(highest, concurrency);
+        CHECK_LE(stats.running_max, concurrency);
+    }
+    if (!watch_ns || port_kernel_is_gate(port))
         CHECK_EQ(stats.detected, 0);
     crew_stop(&crew);
     port_end(port);
@@ -427,9 +440,12 @@ TEST(limit_after_blocking)
     latch_add(&release, 1);
     latch_wait_for(&answered, 4);
     crew_wait_asleep(&crew);
-    CHECK_LE(mill_run(port), 2);
+    uint32_t highest = mill_run(port);
+    if (limit_is_kept())
+        CHECK_LE(highest, 2);
     iocp_port_stats(port, &stats);
-    CHECK_LE(stats.running_max, 2);
+    if (!port_kernel_is_gate(port)) /* which counts those that blocked, too */
+        CHECK_LE(stats.running_max, 2);
     crew_stop(&crew);
     iocp_port_stats(port, &stats);
     CHECK_EQ(stats.running, 0);
@@ -443,7 +459,7 @@ static void wait_for_context(const struct iocp_packet *packet)
 }
 
 /* With the watch off a handler that does not say that it blocks keeps its ticket: the next
- * packet is handled after it, not before. */
+ * packet is handled after it, not before. A kernel that is the gate needs no watch. */
 TEST(no_watch_no_detection)
 {
     struct crew crew;
@@ -464,7 +480,10 @@ TEST(no_watch_no_detection)
     next.latch = &answered;
     call_post(&stuck, port, 0, 0);
     call_post(&next, port, 0, 0);
-    CHECK(!latch_reached(&answered, 1, 50));
+    if (port_kernel_is_gate(port))
+        latch_wait_for(&answered, 1);
+    else
+        CHECK(!latch_reached(&answered, 1, 50));
     latch_add(&release, 1);
     latch_wait_for(&answered, 1);
     iocp_port_stats(port, &stats);

@@ -5,9 +5,7 @@
 #include <iocp/error.h>
 #include <iocp/workers.h>
 
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Values out of range make no port. */
 TEST(create)
@@ -19,7 +17,7 @@ TEST(create)
     config.backend = 99;
     CHECK_EQ(iocp_port_create(&config, &port), IOCP_EINVAL);
     port_config(&config, 0);
-    config.backend = IOCP_BACKEND_WINDOWS;
+    config.backend = test_on_windows() ? IOCP_BACKEND_EPOLL : IOCP_BACKEND_WINDOWS;
     CHECK_EQ(iocp_port_create(&config, &port), IOCP_ENOTSUP);
 
     const uint32_t buffer_counts[] = {0, 3, 100, 32769, 65536};
@@ -58,7 +56,7 @@ TEST(register_handles)
     struct thing other;
     struct iocp_port *port = port_open(0);
     struct iocp_port *second = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_init(&thing);
     thing_init(&other);
     CHECK_EQ(iocp_object_handle(&thing.object), IOCP_HANDLE_INVALID);
@@ -70,19 +68,58 @@ TEST(register_handles)
 
     CHECK_EQ(iocp_port_register(port, &thing.object, pair[0], 0), 0);
     CHECK_EQ(iocp_object_handle(&thing.object), pair[0]);
-    CHECK_NE(fcntl(pair[0], F_GETFL) & O_NONBLOCK, 0);
+    CHECK(net_is_nonblocking(pair[0]));
     CHECK_EQ(iocp_port_register(port, &thing.object, pair[1], 0), IOCP_EBUSY);
     CHECK_EQ(iocp_port_register(second, &thing.object, pair[1], 0), IOCP_EBUSY);
     iocp_port_close(second);
     CHECK_EQ(iocp_port_register(second, &other.object, pair[1], 0), IOCP_ECLOSED);
-    CHECK_GE(fcntl(pair[1], F_GETFD), 0);
+    CHECK(system_is_open(pair[1]));
     send_all(pair[1], "x", 1);
 
     thing_end(&thing, port);
-    CHECK_LT(fcntl(pair[0], F_GETFD), 0);
+    CHECK(!system_is_open(pair[0]));
     iocp_object_unref(&other.object);
     CHECK_EQ(thing_destroyed(&other), 1);
-    close(pair[1]);
+    net_close(pair[1]);
+    CHECK(!iocp_port_unref(second));
+    port_end(port);
+}
+
+/* Windows binds a handle to one port for the rest of its life, whoever closes the object, and takes
+ * none that was opened to be waited for. */
+TEST(register_handles_of_windows)
+{
+    int pair[2];
+    char byte = 0;
+    struct thing thing;
+    struct thing other;
+    struct call call;
+    struct iocp_port *port = port_open(0);
+    struct iocp_port *second = port_open(0);
+    if (!port_kernel_is_gate(port))
+        SKIP("the kernel binds no handles to a port");
+    make_connected_pair(pair);
+    thing_open(&thing, port, pair[0], 0);
+    thing_init(&other);
+    CHECK_EQ(iocp_port_register(second, &other.object, pair[0], 0), IOCP_EBUSY);
+    CHECK_EQ(iocp_port_register(port, &other.object, pair[0], 0), IOCP_EBUSY);
+    CHECK_EQ(iocp_object_handle(&other.object), IOCP_HANDLE_INVALID);
+    iocp_handle file = system_file_to_wait_for();
+    CHECK_EQ(iocp_port_register(second, &other.object, file, 0), IOCP_EBADHANDLE);
+    CHECK(system_is_open(file));
+    system_close(file);
+    iocp_handle event = system_no_file();
+    CHECK_EQ(iocp_port_register(second, &other.object, event, 0), IOCP_EBADHANDLE);
+    system_close(event);
+
+    /* The first is as it was, and so is the object that was refused. */
+    call_init(&call);
+    iocp_op_recv(&call.op, &byte, 1);
+    send_all(pair[1], "x", 1);
+    CHECK_EQ(call_run(&call, port, &thing.object), 1);
+    thing_end(&thing, port);
+    CHECK_EQ(iocp_port_register(second, &other.object, pair[1], 0), 0);
+    thing_end(&other, second);
     CHECK(!iocp_port_unref(second));
     port_end(port);
 }
@@ -98,7 +135,7 @@ TEST(submit)
     struct call call;
     struct iocp_port *port = port_open(0);
     struct iocp_port *second = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 0);
     thing_init(&loose);
     call_init(&call);
@@ -124,7 +161,7 @@ TEST(submit)
     thing_end(&thing, port);
     iocp_object_unref(&loose.object);
     CHECK_EQ(thing_destroyed(&loose), 1);
-    close(pair[1]);
+    net_close(pair[1]);
     CHECK(!iocp_port_unref(second));
     port_end(port);
 }
@@ -167,7 +204,7 @@ TEST(closed_port)
     struct thing thing;
     struct call call;
     struct iocp_port *port = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 0);
     iocp_port_close(port);
     call_init(&call);
@@ -185,7 +222,7 @@ TEST(closed_port)
     CHECK_EQ(thing_destroyed(&thing), 1);
     CHECK_EQ(call_answers(&call), 0);
     expect_eof(pair[1]);
-    close(pair[1]);
+    net_close(pair[1]);
 }
 
 /* There is nothing to cancel in an op that is idle, prepared or answered. */

@@ -8,12 +8,8 @@
 
 #include <iocp/error.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 struct link {
     struct iocp_port *port;
@@ -23,13 +19,22 @@ struct link {
 
 enum link_kind { LINK_TCP, LINK_UNIX, LINK_KINDS };
 
+/* How many of them there are here. */
+static enum link_kind link_kinds(void)
+{
+    if (net_have_unix())
+        return LINK_KINDS;
+    test_wine_differs("there are Unix sockets");
+    return LINK_UNIX;
+}
+
 static void link_open(struct link *link, enum link_kind kind)
 {
     int pair[2];
     if (kind == LINK_TCP)
         make_connected_pair(pair);
     else
-        make_unix_pair(pair);
+        make_local_pair(pair);
     link->port = port_open(0);
     thing_open(&link->thing, link->port, pair[0], 1);
     link->peer = pair[1];
@@ -39,7 +44,7 @@ static void link_end(struct link *link)
 {
     thing_end(&link->thing, link->port);
     if (link->peer >= 0)
-        close(link->peer);
+        net_close(link->peer);
     port_end(link->port);
 }
 
@@ -57,7 +62,7 @@ static void link_submit(struct link *link, struct call *call)
  */
 TEST(receive)
 {
-    for (enum link_kind kind = 0; kind < LINK_KINDS; kind++) {
+    for (enum link_kind kind = 0; kind < link_kinds(); kind++) {
         struct link link;
         struct call call;
         char data[16] = {0};
@@ -98,7 +103,7 @@ TEST(receive)
  * the stream is something too. */
 TEST(receive_nothing)
 {
-    for (enum link_kind kind = 0; kind < LINK_KINDS; kind++) {
+    for (enum link_kind kind = 0; kind < link_kinds(); kind++) {
         struct link link;
         struct call call;
         char byte = 0;
@@ -157,7 +162,7 @@ TEST(receive_slices)
  * the last one first. */
 TEST(receives_fill_in_order)
 {
-    for (enum link_kind kind = 0; kind < LINK_KINDS; kind++) {
+    for (enum link_kind kind = 0; kind < link_kinds(); kind++) {
         struct link link;
         struct call calls[MANY];
         char data[MANY][4];
@@ -182,7 +187,7 @@ TEST(receives_fill_in_order)
 /* A send is whole; one of pieces leaves in the order of the pieces; one of nothing is legal. */
 TEST(sends)
 {
-    for (enum link_kind kind = 0; kind < LINK_KINDS; kind++) {
+    for (enum link_kind kind = 0; kind < link_kinds(); kind++) {
         struct link link;
         struct call call;
         char text[] = "one two three four";
@@ -233,7 +238,7 @@ static void *reader_run(void *argument)
         received += part;
         /* A slow one: the sender's buffer fills again and again. */
         if (next_random(&state) % 8 == 0)
-            port_nap(MILLISECOND / 4);
+            system_nap(MILLISECOND / 4);
     }
     return NULL;
 }
@@ -263,7 +268,7 @@ static char *make_pattern(size_t size)
  * and there is one answer with the whole size. */
 TEST(a_large_send_is_whole)
 {
-    for (enum link_kind kind = 0; kind < LINK_KINDS; kind++) {
+    for (enum link_kind kind = 0; kind < link_kinds(); kind++) {
         struct link link;
         struct reader reader;
         struct call call;
@@ -292,7 +297,7 @@ TEST(a_large_send_is_whole)
  * and never into each other. */
 TEST(sends_never_mix)
 {
-    for (enum link_kind kind = 0; kind < LINK_KINDS; kind++) {
+    for (enum link_kind kind = 0; kind < link_kinds(); kind++) {
         struct link link;
         struct reader reader;
         struct call calls[5];
@@ -403,7 +408,7 @@ TEST(both_directions_at_once)
 /* Disconnect ends the sending side behind all sends, at once queued or not; receiving goes on. */
 TEST(disconnect_after_sends)
 {
-    for (enum link_kind kind = 0; kind < LINK_KINDS; kind++) {
+    for (enum link_kind kind = 0; kind < link_kinds(); kind++) {
         struct link link;
         struct reader reader;
         struct call send;
@@ -427,7 +432,7 @@ TEST(disconnect_after_sends)
         CHECK_EQ(call_wait(&send, link.port), 1 << 20);
         CHECK_EQ(call_wait(&end, link.port), 0);
         CHECK_EQ(call_wait(&late, link.port), IOCP_EPIPE);
-        CHECK_EQ(late.packet.os_error, EPIPE);
+        CHECK_EQ(iocp_error_from_os(late.packet.os_error), IOCP_EPIPE);
         CHECK_EQ(pthread_join(reader.thread, NULL), 0);
         CHECK(memcmp(reader.data, pattern, 1 << 20) == 0);
         expect_eof(link.peer);
@@ -449,6 +454,8 @@ TEST(reset_by_the_peer)
         struct call receive;
         struct call send;
         char byte;
+        if (!pending && test_wine_differs("RV-09: a receive after a reset fails"))
+            continue;
         link_open(&link, LINK_TCP);
         call_init(&receive);
         call_init(&send);
@@ -462,7 +469,7 @@ TEST(reset_by_the_peer)
         if (!pending)
             link_submit(&link, &receive);
         CHECK_EQ(call_wait(&receive, link.port), IOCP_ECONNRESET);
-        CHECK_EQ(receive.packet.os_error, ECONNRESET);
+        CHECK_EQ(iocp_error_from_os(receive.packet.os_error), IOCP_ECONNRESET);
         CHECK_EQ(receive.packet.flags, 0);
         /* No SIGPIPE comes of it either. */
         iocp_op_send(&send.op, "x", 1);
@@ -501,26 +508,26 @@ TEST(refusals_are_answers)
     struct thing thing;
     struct call call;
     char byte;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK_GE(fd, 0);
-    thing_open(&thing, port, fd, 0);
+    thing_open(&thing, port, net_stream(IOCP_FAMILY_IPV4), 0);
     call_init(&call);
     iocp_op_recv(&call.op, &byte, 1);
     CHECK_EQ(call_run(&call, port, &thing.object), IOCP_ENOTCONN);
-    CHECK_EQ(call.packet.os_error, ENOTCONN);
+    CHECK_EQ(iocp_error_from_os(call.packet.os_error), IOCP_ENOTCONN);
     iocp_op_send(&call.op, "x", 1);
     int64_t result = call_run(&call, port, &thing.object);
-    CHECK(result == IOCP_EPIPE || result == IOCP_ENOTCONN);
+    CHECK_LT(result, 0);
+    if (!test_wine_differs("a send without a connection fails with WSAENOTCONN"))
+        CHECK(result == IOCP_EPIPE || result == IOCP_ENOTCONN);
     iocp_op_accept(&call.op);
     CHECK_LT(call_run(&call, port, &thing.object), 0);
-    CHECK_EQ(call.packet.os_error, EINVAL);
+    CHECK_EQ(iocp_error_from_os(call.packet.os_error), IOCP_EINVAL);
     thing_end(&thing, port);
     port_end(port);
 }
 
-static int fd_is_closed(void *context)
+static int handle_is_closed(void *context)
 {
-    return fcntl(*(int *)context, F_GETFD) < 0;
+    return !system_is_open(*(iocp_handle *)context);
 }
 
 /* An op on a closed object is accepted and answered with IOCP_ECLOSED. */
@@ -531,14 +538,14 @@ TEST(closed_object)
     struct call post;
     char byte;
     link_open(&link, LINK_UNIX);
-    int fd = (int)iocp_object_handle(&link.thing.object);
+    iocp_handle handle = iocp_object_handle(&link.thing.object);
     call_init(&call);
     call_init(&post);
     iocp_object_close(&link.thing.object);
     iocp_object_close(&link.thing.object);
     iocp_op_recv(&call.op, &byte, 1);
     CHECK_EQ(link_run(&link, &call), IOCP_ECLOSED);
-    pump_until(link.port, fd_is_closed, &fd);
+    pump_until(link.port, handle_is_closed, &handle);
     expect_eof(link.peer);
     iocp_op_send(&call.op, "x", 1);
     CHECK_EQ(link_run(&link, &call), IOCP_ECLOSED);
@@ -574,12 +581,12 @@ TEST(poll_for_reading_and_writing)
     CHECK_EQ(call_wait(&read, link.port), IOCP_POLL_READ);
     iocp_op_poll(&read.op, IOCP_POLL_READ | IOCP_POLL_WRITE);
     CHECK_EQ(link_run(&link, &read), IOCP_POLL_READ | IOCP_POLL_WRITE);
-    CHECK_EQ(recv(fd, &byte, 1, 0), 1);
+    CHECK_EQ(net_recv_some(fd, &byte, 1), 1);
     iocp_op_poll(&read.op, IOCP_POLL_READ);
     link_submit(&link, &read);
     port_dispatch_for(link.port, MILLISECOND);
     CHECK_EQ(call_answers(&read), 0);
-    close(link.peer);
+    net_close(link.peer);
     link.peer = -1;
     int64_t events = call_wait(&read, link.port);
     CHECK_GT(events, 0);
@@ -587,23 +594,25 @@ TEST(poll_for_reading_and_writing)
     link_end(&link);
 }
 
-/* A pipe is no socket, and can be polled for. */
+/* A pipe is no socket, and can be polled for, but by Windows. */
 TEST(poll_a_pipe)
 {
-    int ends[2];
+    iocp_handle ends[2];
     struct thing thing;
     struct call call;
     struct iocp_port *port = port_open(0);
-    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    system_pipe(ends);
     thing_open(&thing, port, ends[0], 0);
     call_init(&call);
     iocp_op_poll(&call.op, IOCP_POLL_READ);
     call_submit(&call, port, &thing.object);
-    port_dispatch_for(port, MILLISECOND);
-    CHECK_EQ(call_answers(&call), 0);
-    CHECK_EQ(write(ends[1], "x", 1), 1);
-    CHECK_EQ(call_wait(&call, port), IOCP_POLL_READ);
+    if (!test_on_windows()) {
+        port_dispatch_for(port, MILLISECOND);
+        CHECK_EQ(call_answers(&call), 0);
+    }
+    system_pipe_write(ends[1], 'x');
+    CHECK_EQ(call_wait(&call, port), test_on_windows() ? IOCP_ENOTSUP : IOCP_POLL_READ);
     thing_end(&thing, port);
-    close(ends[1]);
+    system_close(ends[1]);
     port_end(port);
 }

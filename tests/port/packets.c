@@ -5,10 +5,8 @@
 
 #include <iocp/error.h>
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* A thread of the test that waits once. */
 struct waiter {
@@ -18,7 +16,7 @@ struct waiter {
     pthread_t thread;
     struct latch begun;
     struct latch done;
-    pid_t id;
+    uint32_t id;
     uint64_t before_ns;
     uint64_t after_ns;
     int result;
@@ -28,7 +26,7 @@ struct waiter {
 static void *waiter_run(void *argument)
 {
     struct waiter *waiter = argument;
-    waiter->id = thread_self();
+    waiter->id = system_thread();
     waiter->before_ns = iocp_now_ns();
     latch_add(&waiter->begun, 1);
     if (waiter->dispatch)
@@ -130,7 +128,7 @@ TEST(keys_of_objects)
     struct call receive;
     struct call post;
     struct iocp_port *port = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], (uintptr_t)&thing);
     call_init(&receive);
     iocp_op_recv(&receive.op, &byte, 1);
@@ -146,7 +144,7 @@ TEST(keys_of_objects)
     CHECK_EQ(post.packet.key, 77);
     CHECK(post.packet.object == &thing.object);
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -382,14 +380,16 @@ TEST(five_answers)
     CHECK_EQ(call_run(&call, port, &things[1].object), IOCP_EEOF);
     CHECK_EQ(call.packet.os_error, 0);
 
-    net_reset(reset[1]);
     iocp_op_recv(&call.op, &byte, 1);
-    CHECK_EQ(call_run(&call, port, &things[0].object), IOCP_ECONNRESET);
-    CHECK_EQ(call.packet.os_error, ECONNRESET);
+    call_submit(&call, port, &things[0].object);
+    port_dispatch_for(port, MILLISECOND);
+    net_reset(reset[1]);
+    CHECK_EQ(call_wait(&call, port), IOCP_ECONNRESET);
+    CHECK_EQ(iocp_error_from_os(call.packet.os_error), IOCP_ECONNRESET);
 
     thing_end(&things[0], port);
     thing_end(&things[1], port);
-    close(ended[1]);
+    net_close(ended[1]);
     iocp_port_close(port);
     CHECK_EQ(iocp_port_wait(port, &packet, 1, MILLISECOND), IOCP_ECLOSED);
     port_end(port);
@@ -474,7 +474,7 @@ TEST(stats_are_exact)
     struct iocp_port *port = port_open(2);
     iocp_port_stats(port, &stats);
     CHECK_EQ(stats.packets + stats.submits + stats.posts + stats.cancels + stats.objects, 0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 0);
     for (int i = 0; i < 5; i++) {
         call_init(&posts[i]);
@@ -503,6 +503,6 @@ TEST(stats_are_exact)
     iocp_port_stats(port, &stats);
     CHECK_EQ(stats.packets, 7);
     CHECK_EQ(stats.objects, 0);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }

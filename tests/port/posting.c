@@ -5,7 +5,6 @@
 
 #include <iocp/error.h>
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,7 +107,7 @@ static void *consumer_run(void *argument)
         for (int i = 0; i < count; i++)
             consumer_take(consumer, &packets[i]);
         if (count == IOCP_ETIMEDOUT)
-            sched_yield();
+            system_yield();
         else if (count != IOCP_ECLOSED)
             CHECK_GT(count, 0);
     } while (count != IOCP_ECLOSED);
@@ -234,6 +233,8 @@ static uint64_t stats_wakes(struct iocp_port *port)
 /* Posts one packet after the other, each when all workers sleep again, and counts. */
 static void check_wakes(uint32_t concurrency, uint32_t workers)
 {
+    int last_in_first_out =
+        !test_wine_differs("GQ-11: the thread that began waiting last is served first");
     struct crew crew;
     struct iocp_port *port = port_open(concurrency);
     crew_start(&crew, port, workers);
@@ -247,8 +248,12 @@ static void check_wakes(uint32_t concurrency, uint32_t workers)
         call_post(&knock.call, port, 0, 0);
         latch_wait_for(&answered, 1);
         crew_wait_asleep(&crew);
-        CHECK_EQ(knock.worker, workers - 1);
-        CHECK_EQ(stats_wakes(port), before + 1);
+        if (last_in_first_out)
+            CHECK_EQ(knock.worker, workers - 1);
+        if (port_kernel_is_gate(port)) /* whom the watch may tell again, if that takes long */
+            CHECK_GE(stats_wakes(port), before + 1);
+        else
+            CHECK_EQ(stats_wakes(port), before + 1);
     }
     crew_stop(&crew);
     port_end(port);

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define STREAM_SIZE 200000u
 #define POSTS 5000
@@ -99,7 +98,7 @@ TEST(handlers_of_one_object_never_overlap)
     pthread_t writer;
     struct iocp_port *port = port_open(4);
     crew_start(&crew, port, 4);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     latch_init(&monk.done);
     thing_init_serial(&monk.thing);
     CHECK_EQ(iocp_port_register(port, &monk.thing.object, pair[0], 0), 0);
@@ -122,7 +121,7 @@ TEST(handlers_of_one_object_never_overlap)
     crew_stop(&crew);
     CHECK_EQ(latch_count(&monk.done), 1);
     thing_end(&monk.thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -260,7 +259,7 @@ static void busybody_handle(const struct iocp_packet *packet)
     struct iocp_port *port = busybody->port;
     int pair[2];
     busybody_ports(busybody);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&busybody->more, port, pair[0], 0);
     busybody->peer = pair[1];
     call_init(&busybody->receive);
@@ -296,7 +295,7 @@ static void check_busybody(int serial)
     busybody.other = port_open(2);
     latch_init(&busybody.done);
     crew_start(&crew, busybody.port, 2);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     if (serial)
         thing_init_serial(&busybody.thing);
     else
@@ -315,8 +314,8 @@ static void check_busybody(int serial)
     CHECK_EQ(call_finals(&busybody.receive), 1);
     CHECK_LT(busybody.receive.packet.result, 0);
     expect_eof(busybody.peer);
-    close(busybody.peer);
-    close(pair[1]);
+    net_close(busybody.peer);
+    net_close(pair[1]);
     CHECK(!iocp_port_unref(busybody.other));
     port_end(busybody.port);
 }
@@ -352,12 +351,12 @@ TEST(a_destructor_may_call_everything)
     call_init(&call);
     call.op.context = port;
     thing.context = &call;
-    make_unix_pair(pair);
+    make_local_pair(pair);
     CHECK_EQ(iocp_port_register(port, &thing.object, pair[0], 0), 0);
     iocp_object_close(&thing.object);
     iocp_object_unref(&thing.object);
     CHECK_EQ(call_wait(&call, port), 12);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 

@@ -4,10 +4,8 @@
 
 #include <iocp/error.h>
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The byte at a position of the test's endless text. */
 static unsigned char text_at(uint64_t position)
@@ -153,7 +151,7 @@ static void check_stream(int pair[2])
     CHECK_EQ(stream.call.packet.os_error, 0);
     CHECK(!iocp_op_pending(&stream.call.op));
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -189,7 +187,7 @@ TEST(buffers_are_kept)
     stream_wait(&stream, port, STREAM_SIZE / 4);
     CHECK_EQ(pthread_join(writer.thread, NULL), 0);
     CHECK_GT(stream.kept_count, 0);
-    close(pair[1]);
+    net_close(pair[1]);
     CHECK_EQ(call_wait(&stream.call, port), IOCP_EEOF);
     thing_end(&thing, port);
     CHECK(!iocp_port_unref(port));
@@ -213,7 +211,7 @@ TEST(an_empty_pool_is_waited_for)
     config.buffer_size = 512;
     config.buffer_count = 4;
     struct iocp_port *port = port_open_config(&config);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 0);
     stream.keep = 4;
     stream_start(&stream, port, &thing);
@@ -236,7 +234,7 @@ TEST(an_empty_pool_is_waited_for)
     CHECK_EQ(iocp_port_cancel(port, &stream.call.op), 0);
     CHECK_EQ(call_wait(&stream.call, port), IOCP_ECANCELED);
     thing_end(&thing, port);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -254,7 +252,7 @@ TEST(a_starved_stream_ends)
         config.buffer_size = 64;
         config.buffer_count = 2;
         struct iocp_port *port = port_open_config(&config);
-        make_unix_pair(pair);
+        make_local_pair(pair);
         thing_open(&thing, port, pair[0], 0);
         for (uint64_t i = 0; i < sizeof(text); i++)
             text[i] = text_at(i);
@@ -272,7 +270,7 @@ TEST(a_starved_stream_ends)
         stream_release(&stream, 0);
         thing_end(&thing, port);
         stream_release(&stream, 1);
-        close(pair[1]);
+        net_close(pair[1]);
         port_end(port);
     }
 }
@@ -290,7 +288,7 @@ TEST(idle_streams_hold_no_buffer)
     config.buffer_count = 4;
     struct iocp_port *port = port_open_config(&config);
     for (int i = 0; i < IDLE; i++) {
-        make_unix_pair(pairs[i]);
+        make_local_pair(pairs[i]);
         thing_open(&things[i], port, pairs[i][0], 0);
         stream_start(&streams[i], port, &things[i]);
     }
@@ -306,7 +304,35 @@ TEST(idle_streams_hold_no_buffer)
         CHECK_EQ(call_finals(&streams[i].call), 0);
         thing_end(&things[i], port);
         CHECK_EQ(call_finals(&streams[i].call), 1);
-        close(pairs[i][1]);
+        net_close(pairs[i][1]);
+    }
+    port_end(port);
+}
+
+/* Nor any memory of that size: what an idle stream costs is far below a buffer. */
+TEST(idle_streams_cost_no_buffer)
+{
+    enum { SIZE = 65536 };
+    static struct stream streams[IDLE];
+    struct thing things[IDLE];
+    int pairs[IDLE][2];
+    size_t first = 0;
+    struct iocp_port_config config;
+    port_config(&config, 1);
+    config.buffer_size = SIZE;
+    struct iocp_port *port = port_open_config(&config);
+    for (int i = 0; i < IDLE; i++) {
+        make_connected_pair(pairs[i]);
+        thing_open(&things[i], port, pairs[i][0], 0);
+        stream_start(&streams[i], port, &things[i]);
+        port_dispatch_for(port, MILLISECOND);
+        if (i == 0)
+            first = iocp_memory_size();
+    }
+    CHECK_LT(iocp_memory_size() - first, SIZE);
+    for (int i = 0; i < IDLE; i++) {
+        thing_end(&things[i], port);
+        net_close(pairs[i][1]);
     }
     port_end(port);
 }
@@ -341,7 +367,7 @@ TEST(canceled_stream_leaves_the_rest)
     thing_end(&thing, port);
     CHECK_EQ(call_finals(&stream.call), 1);
     CHECK_EQ(stream.call.packet.result, IOCP_ECANCELED);
-    close(pair[1]);
+    net_close(pair[1]);
     port_end(port);
 }
 
@@ -359,7 +385,7 @@ TEST(reset_ends_the_stream)
     stream_wait(&stream, port, 1);
     net_reset(pair[1]);
     CHECK_EQ(call_wait(&stream.call, port), IOCP_ECONNRESET);
-    CHECK_EQ(stream.call.packet.os_error, ECONNRESET);
+    CHECK_EQ(iocp_error_from_os(stream.call.packet.os_error), IOCP_ECONNRESET);
     thing_end(&thing, port);
     port_end(port);
 }
@@ -374,7 +400,7 @@ TEST(packets_of_a_stream_outlive_it)
     struct iocp_packet packets[3];
     int count = 0;
     struct iocp_port *port = port_open(0);
-    make_unix_pair(pair);
+    make_local_pair(pair);
     thing_open(&thing, port, pair[0], 31);
     call_init(&call);
     iocp_op_recv_stream(&call.op);
@@ -383,7 +409,7 @@ TEST(packets_of_a_stream_outlive_it)
     CHECK_EQ(iocp_port_wait(port, &packets[count++], 1, IOCP_WAIT_FOREVER), 1);
     send_all(pair[1], "second", 6);
     CHECK_EQ(iocp_port_wait(port, &packets[count++], 1, IOCP_WAIT_FOREVER), 1);
-    close(pair[1]);
+    net_close(pair[1]);
     CHECK_EQ(iocp_port_wait(port, &packets[count++], 1, IOCP_WAIT_FOREVER), 1);
     iocp_object_close(&thing.object);
     iocp_object_unref(&thing.object);

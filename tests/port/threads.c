@@ -7,8 +7,6 @@
 #include <iocp/error.h>
 
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define LARGE (4u << 20)
 
@@ -91,7 +89,7 @@ static void estate_end(struct estate *estate)
     thing_end(&estate->poller, estate->port);
     thing_end(&estate->sender, estate->port);
     for (int i = 0; i < 4; i++)
-        close(estate->peers[i]);
+        net_close(estate->peers[i]);
     port_end(estate->port);
 }
 
@@ -132,8 +130,8 @@ static void check_estate(struct estate *estate)
         while (call_answers(&estate->accepts) < i)
             CHECK_GE(iocp_port_dispatch(port, 10000 * MILLISECOND), 1);
         CHECK_EQ(estate->accepts.packet.flags, IOCP_PACKET_MORE);
-        close((int)estate->accepts.packet.result);
-        close(client);
+        net_close((int)estate->accepts.packet.result);
+        net_close(client);
         while (call_answers(&estate->stream) < i)
             CHECK_GE(iocp_port_dispatch(port, 10000 * MILLISECOND), 1);
         CHECK_EQ(estate->stream.packet.flags, IOCP_PACKET_MORE);
@@ -226,7 +224,7 @@ TEST(submits_reach_sleepers)
     crew_start(&crew, port, 2);
     for (int i = 0; i < PAIRS; i++) {
         int pair[2];
-        make_unix_pair(pair);
+        make_local_pair(pair);
         thing_open(&foreign.things[i], port, pair[0], 0);
         foreign.peers[i] = pair[1];
         call_init(&foreign.calls[i]);
@@ -251,7 +249,7 @@ TEST(submits_reach_sleepers)
     crew_stop(&crew);
     for (int i = 0; i < PAIRS; i++) {
         thing_end(&foreign.things[i], port);
-        close(foreign.peers[i]);
+        net_close(foreign.peers[i]);
     }
     port_end(port);
 }
@@ -277,7 +275,7 @@ TEST(submits_of_a_handler_reach_the_other_lane)
     crew_start(&crew, foreign.port, 2);
     for (int i = 0; i < PAIRS; i++) {
         int pair[2];
-        make_unix_pair(pair);
+        make_local_pair(pair);
         thing_open(&foreign.things[i], foreign.port, pair[0], 0);
         foreign.peers[i] = pair[1];
         call_init(&foreign.calls[i]);
@@ -296,7 +294,7 @@ TEST(submits_of_a_handler_reach_the_other_lane)
     crew_stop(&crew);
     for (int i = 0; i < PAIRS; i++) {
         thing_end(&foreign.things[i], foreign.port);
-        close(foreign.peers[i]);
+        net_close(foreign.peers[i]);
     }
     port_end(foreign.port);
 }
@@ -322,7 +320,7 @@ TEST(a_leaving_worker_takes_nothing_with_it)
     struct iocp_port *port = port_open(1);
     for (int i = 0; i < PAIRS; i++) {
         int pair[2];
-        make_unix_pair(pair);
+        make_local_pair(pair);
         thing_open(&things[i], port, pair[0], 0);
         peers[i] = pair[1];
         call_init(&calls[i]);
@@ -342,7 +340,7 @@ TEST(a_leaving_worker_takes_nothing_with_it)
     CHECK_EQ(iocp_port_wait(port, &packet, 1, 0), IOCP_ETIMEDOUT);
     for (int i = 0; i < PAIRS; i++) {
         thing_end(&things[i], port);
-        close(peers[i]);
+        net_close(peers[i]);
     }
     port_end(port);
 }

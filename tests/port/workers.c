@@ -4,34 +4,8 @@
 #include <iocp/error.h>
 #include <iocp/workers.h>
 
-#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
-/* Not 0 when a thread of this process has the name. */
-static int thread_exists(const char *name)
-{
-    char path[300];
-    char line[64];
-    int found = 0;
-    struct dirent *entry;
-    DIR *tasks = opendir("/proc/self/task");
-    CHECK(tasks);
-    while (!found && (entry = readdir(tasks))) {
-        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
-        FILE *file = entry->d_name[0] == '.' ? NULL : fopen(path, "r");
-        if (!file)
-            continue;
-        if (fgets(line, sizeof(line), file)) {
-            line[strcspn(line, "\n")] = 0;
-            found = strcmp(line, name) == 0;
-        }
-        fclose(file);
-    }
-    closedir(tasks);
-    return found;
-}
 
 struct staff {
     struct latch started;
@@ -97,15 +71,15 @@ TEST(launch_and_join)
     for (int i = 0; i < 5; i++) {
         char name[24];
         snprintf(name, sizeof(name), "tester-%d", i);
-        CHECK(thread_exists(name));
+        CHECK(system_thread_exists(name));
     }
-    CHECK(!thread_exists("tester-5"));
+    CHECK(!system_thread_exists("tester-5"));
     check_post(port);
     CHECK_EQ(latch_count(&staff.stopped), 0);
     iocp_workers_stop(workers);
     CHECK_EQ(iocp_workers_join(workers), 0);
     CHECK_EQ(latch_count(&staff.stopped), 5);
-    CHECK(!thread_exists("tester-0"));
+    CHECK(!system_thread_exists("tester-0"));
     port_end(port);
 }
 
@@ -141,7 +115,7 @@ TEST(the_pool_keeps_the_port)
     struct iocp_port *port = port_open(2);
     struct iocp_workers *workers = staff_launch(&staff, port, 2, NULL);
     latch_wait_for(&staff.started, 2);
-    CHECK(thread_exists("iocp-0"));
+    CHECK(system_thread_exists("iocp-0"));
     iocp_port_ref(port);
     CHECK(!iocp_port_unref(port));
     CHECK(!iocp_port_unref(port));

@@ -19,6 +19,7 @@
 #include "os/os.h"
 #include "support/check.h"
 #include "support/net.h"
+#include "support/system.h"
 
 #define CONTRACT_CHECKS(X)                                                                         \
     /* backend_contract.c: lanes */                                                                \
@@ -38,6 +39,14 @@
     X(many_objects_at_once)                                                                        \
     X(descriptors_are_used_again)                                                                  \
     X(copy_of_a_closed_descriptor_is_silent)                                                       \
+    /* backend_contract_shared.c: lanes that share */                                              \
+    X(fetch_with_no_deadline_returns_at_once)                                                      \
+    X(fetch_sleeps_until_its_deadline)                                                             \
+    X(fetch_names_the_lane_of_an_answer)                                                           \
+    X(fetch_names_both_lanes)                                                                      \
+    X(fetch_hears_a_bell_once)                                                                     \
+    X(fetch_by_many_threads)                                                                       \
+    X(associate_once)                                                                              \
     /* backend_contract_stream.c: connected sockets */                                             \
     X(recv_takes_what_is_there)                                                                    \
     X(recv_waits)                                                                                  \
@@ -89,7 +98,8 @@
     X(poll_canceled)                                                                               \
     X(file_is_written_and_read)                                                                    \
     X(file_read_at_its_end)                                                                        \
-    X(file_errors)                                                                                 \
+    X(file_open_for_reading_is_not_written)                                                        \
+    X(file_without_room)                                                                           \
     X(file_ops_at_once)                                                                            \
     X(file_ops_canceled)
 
@@ -112,11 +122,13 @@ struct contract {
 void contract_open(struct contract *contract, const struct iocp__backend *backend);
 void contract_open_sized(struct contract *contract, const struct iocp__backend *backend,
                          size_t buffer_size, uint32_t buffer_count);
+/* The same as a further lane of a port, whose first lane is `first`. */
+void contract_open_next(struct contract *contract, const struct contract *first);
 /* Checks that nothing is left: no answer, no memory if it is the last. */
 void contract_close(struct contract *contract);
 
-/* Makes an object of a descriptor, which is the object's from here on, and attaches it. */
-void contract_attach(struct contract *contract, struct iocp_object *object, int fd);
+/* Makes an object of a handle, which is the object's from here on, and attaches it. */
+void contract_attach(struct contract *contract, struct iocp_object *object, iocp_handle handle);
 /* Detaches and closes. Its ops are answered. */
 void contract_detach(struct contract *contract, struct iocp_object *object);
 

@@ -3,13 +3,7 @@
 
 #include <iocp/memory.h>
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /* One lane, one object, one op. */
 struct other {
@@ -19,11 +13,10 @@ struct other {
     struct iocp_address address; /* where the object listens or is bound */
 };
 
-static void other_open(struct other *other, const struct iocp__backend *backend, int fd)
+static void other_open(struct other *other, const struct iocp__backend *backend, iocp_handle handle)
 {
-    CHECK_GE(fd, 0);
     contract_open(&other->contract, backend);
-    contract_attach(&other->contract, &other->object, fd);
+    contract_attach(&other->contract, &other->object, handle);
 }
 
 static void other_listen(struct other *other, const struct iocp__backend *backend)
@@ -64,10 +57,10 @@ static void other_check_accepted(int64_t handle)
     struct iocp_address peer;
 
     CHECK_OK(handle);
-    CHECK(fcntl((int)handle, F_GETFL) & O_NONBLOCK);
-    CHECK(fcntl((int)handle, F_GETFD) & FD_CLOEXEC);
+    CHECK(net_is_nonblocking((int)handle));
+    CHECK(!system_is_inherited((iocp_handle)handle));
     CHECK_OK(iocp__socket_peer((iocp_handle)handle, &peer));
-    close((int)handle);
+    net_close((int)handle);
 }
 
 void contract_accept_waits(const struct iocp__backend *backend)
@@ -82,7 +75,7 @@ void contract_accept_waits(const struct iocp__backend *backend)
         contract_nothing(&other.contract);
         client = net_connect(&other.address);
         other_check_accepted(other_answer(&other));
-        close(client);
+        net_close(client);
     }
     other_close(&other);
 }
@@ -100,7 +93,7 @@ void contract_accept_in_a_row(const struct iocp__backend *backend)
         other_check_accepted(other_run(&other));
     }
     for (int i = 0; i < 5; i++)
-        close(clients[i]);
+        net_close(clients[i]);
     other_close(&other);
 }
 
@@ -125,7 +118,7 @@ void contract_accept_of_a_socket_that_does_not_listen(const struct iocp__backend
 {
     struct other other;
 
-    other_open(&other, backend, socket(AF_INET, SOCK_STREAM, 0));
+    other_open(&other, backend, net_stream(IOCP_FAMILY_IPV4));
     iocp_op_accept(&other.op);
     CHECK_EQ(other_run(&other), IOCP_EINVAL);
     iocp_op_accept_stream(&other.op);
@@ -156,36 +149,28 @@ void contract_accept_stream_brings_all(const struct iocp__backend *backend)
     contract_cancel(&other.contract, &other.op);
     CHECK_EQ(other_answer(&other), IOCP_ECANCELED);
     for (int i = 0; i < 60; i++)
-        close(clients[i]);
+        net_close(clients[i]);
     other_close(&other);
 }
 
 void contract_accept_stream_without_descriptors_ends(const struct iocp__backend *backend)
 {
     struct other other;
-    struct rlimit limit;
-    struct rlimit none;
     int client;
-    int next;
 
     other_listen(&other, backend);
     client = net_connect(&other.address);
-    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    next = dup(client);
-    close(next);
-    none = limit;
-    none.rlim_cur = (rlim_t)next;
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    system_lower_limit(0);
     iocp_op_accept_stream(&other.op);
     CHECK_EQ(other_run(&other), IOCP_EMFILE);
     iocp_op_accept(&other.op);
     CHECK_EQ(other_run(&other), IOCP_EMFILE);
 
     /* The connection was not lost. */
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    system_restore_limit();
     iocp_op_accept(&other.op);
     other_check_accepted(other_run(&other));
-    close(client);
+    net_close(client);
     other_close(&other);
 }
 
@@ -200,7 +185,7 @@ void contract_connect_then_talk(const struct iocp__backend *backend)
     char data[8];
     int peer;
 
-    other_open(&other, backend, socket(AF_INET, SOCK_STREAM, 0));
+    other_open(&other, backend, net_stream(IOCP_FAMILY_IPV4));
     iocp_op_connect(&other.op, &address);
     other_submit(&other);
     /* It is read at submit. */
@@ -215,8 +200,8 @@ void contract_connect_then_talk(const struct iocp__backend *backend)
     send_all(peer, "reply", 5);
     CHECK_EQ(other_answer(&other), 5);
     CHECK_MEM(data, "reply", 5);
-    close(peer);
-    close(listening);
+    net_close(peer);
+    net_close(listening);
     other_close(&other);
 }
 
@@ -228,59 +213,37 @@ void contract_connect_refused(const struct iocp__backend *backend)
     char byte;
 
     /* A port that nobody listens on, and that nobody else gets. */
-    int bound = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK_OK(iocp__socket_bind(bound, &any, NULL));
-    address = net_local(bound);
-    other_open(&other, backend, socket(AF_INET, SOCK_STREAM, 0));
+    int bound = net_bound(&any, &address);
+    other_open(&other, backend, net_stream(IOCP_FAMILY_IPV4));
     for (int i = 0; i < 3; i++) {
+        if (i == 1 && test_wine_differs("a socket that was refused may connect again"))
+            break;
         iocp_op_connect(&other.op, &address);
         CHECK_EQ(other_run(&other), IOCP_ECONNREFUSED);
-        CHECK_EQ(other.op.event.os_error, ECONNREFUSED);
+        CHECK_EQ(iocp_error_from_os(other.op.event.os_error), IOCP_ECONNREFUSED);
     }
     iocp_op_recv(&other.op, &byte, 1);
     CHECK_LT(other_run(&other), 0);
-    close(bound);
+    net_close(bound);
     other_close(&other);
-}
-
-/* A listening socket of the smallest backlog and clients that fill it. Returns how many. */
-static int other_fill_backlog(int listening, const struct iocp_address *address, int *clients,
-                              int count_max)
-{
-    int count = 0;
-
-    CHECK_EQ(listen(listening, 0), 0);
-    while (count < count_max) {
-        int family = iocp_address_family(address) == IOCP_FAMILY_UNIX ? AF_UNIX : AF_INET;
-        int client = socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        int error = connect(client, (const void *)address->storage.bytes, address->size);
-        clients[count++] = client;
-        if (error < 0 && errno == EAGAIN)
-            break;
-    }
-    return count;
 }
 
 void contract_connect_canceled(const struct iocp__backend *backend)
 {
     struct iocp_address any = net_address("127.0.0.1:0");
     struct other other;
-    struct iocp_address address;
-    int listening = net_listen(&any, &address);
-    int clients[8];
-    int count = other_fill_backlog(listening, &address, clients, 8);
+    struct net_deaf deaf;
 
-    /* The listener is full: the connect is under way for seconds. */
-    other_open(&other, backend, socket(AF_INET, SOCK_STREAM, 0));
-    iocp_op_connect(&other.op, &address);
+    /* The connect is under way for seconds. */
+    net_deaf_open(&deaf, &any);
+    other_open(&other, backend, net_stream(IOCP_FAMILY_IPV4));
+    iocp_op_connect(&other.op, &deaf.address);
     other_submit(&other);
     contract_nothing(&other.contract);
     contract_cancel(&other.contract, &other.op);
     CHECK_EQ(other_answer(&other), IOCP_ECANCELED);
     contract_nothing(&other.contract);
-    while (count > 0)
-        close(clients[--count]);
-    close(listening);
+    net_deaf_close(&deaf);
     other_close(&other);
 }
 
@@ -289,7 +252,7 @@ void contract_connect_to_no_unix_socket(const struct iocp__backend *backend)
     struct iocp_address address = net_unix_path();
     struct other other;
 
-    other_open(&other, backend, socket(AF_UNIX, SOCK_STREAM, 0));
+    other_open(&other, backend, net_stream(IOCP_FAMILY_UNIX));
     iocp_op_connect(&other.op, &address);
     CHECK_EQ(other_run(&other), IOCP_ENOENT);
     other_close(&other);
@@ -297,18 +260,18 @@ void contract_connect_to_no_unix_socket(const struct iocp__backend *backend)
 
 void contract_connect_to_a_full_unix_listener_ends(const struct iocp__backend *backend)
 {
-    struct iocp_address address = net_unix_abstract();
+    struct iocp_address address = net_unix_path();
     struct other other;
-    int listening = net_listen(&address, NULL);
-    int clients[8];
-    int count = other_fill_backlog(listening, &address, clients, 8);
+    struct net_deaf deaf;
 
-    other_open(&other, backend, socket(AF_UNIX, SOCK_STREAM, 0));
+    if (test_on_windows())
+        SKIP("Windows does not say when the backlog of a Unix socket is full");
+    net_deaf_open(&deaf, &address);
+    other_open(&other, backend, net_stream(IOCP_FAMILY_UNIX));
     iocp_op_connect(&other.op, &address);
     CHECK_EQ(other_run(&other), IOCP_EAGAIN);
-    while (count > 0)
-        close(clients[--count]);
-    close(listening);
+    net_unix_remove(&address);
+    net_deaf_close(&deaf);
     other_close(&other);
 }
 
@@ -329,9 +292,7 @@ void contract_datagram_with_its_address(const struct iocp__backend *backend)
         other_submit(&other);
         if (i)
             contract_nothing(&other.contract);
-        CHECK_EQ(sendto(peer, "ping", 4, 0, (const void *)other.address.storage.bytes,
-                        other.address.size),
-                 4);
+        CHECK_EQ(net_send_to(peer, "ping", 4, &other.address), 4);
         CHECK_EQ(other_answer(&other), 4);
         CHECK_EQ(other.op.event.flags, 0);
         CHECK_MEM(data, "ping", 4);
@@ -341,7 +302,7 @@ void contract_datagram_with_its_address(const struct iocp__backend *backend)
         CHECK_EQ(other_run(&other), 4);
         expect_bytes(peer, "pong", 4);
     }
-    close(peer);
+    net_close(peer);
     other_close(&other);
 }
 
@@ -364,7 +325,7 @@ void contract_datagram_truncated(const struct iocp__backend *backend)
     CHECK_EQ(other_run(&other), 4);
     CHECK_EQ(other.op.event.flags, 0);
     CHECK_MEM(data, "fits", 4);
-    close(pair[1]);
+    net_close(pair[1]);
     other_close(&other);
 }
 
@@ -379,16 +340,16 @@ void contract_datagram_empty(const struct iocp__backend *backend)
     other_open(&other, backend, pair[0]);
     iocp_op_recv_from(&other.op, data, sizeof(data), &from);
     other_submit(&other);
-    CHECK_EQ(send(pair[1], "", 0, 0), 0);
+    CHECK_EQ(net_send_some(pair[1], "", 0), 0);
     CHECK_EQ(other_answer(&other), 0);
     iocp_op_recv(&other.op, data, sizeof(data));
     other_submit(&other);
-    CHECK_EQ(send(pair[1], "", 0, 0), 0);
+    CHECK_EQ(net_send_some(pair[1], "", 0), 0);
     CHECK_EQ(other_answer(&other), 0);
     iocp_op_send(&other.op, "", 0);
     CHECK_EQ(other_run(&other), 0);
-    CHECK_EQ(recv(pair[1], data, sizeof(data), 0), 0);
-    close(pair[1]);
+    CHECK_EQ(net_recv_some(pair[1], data, sizeof(data)), 0);
+    net_close(pair[1]);
     other_close(&other);
 }
 
@@ -401,11 +362,13 @@ void contract_datagram_refused(const struct iocp__backend *backend)
     /* The other end is gone: the system says so to the next receive. */
     make_udp_pair(pair);
     other_open(&other, backend, pair[0]);
-    close(pair[1]);
+    net_close(pair[1]);
     iocp_op_send(&other.op, "x", 1);
     CHECK_EQ(other_run(&other), 1);
-    iocp_op_recv(&other.op, data, sizeof(data));
-    CHECK_EQ(other_run(&other), IOCP_ECONNREFUSED);
+    if (!test_wine_differs("UD-11: a receive tells that an earlier datagram reached nobody")) {
+        iocp_op_recv(&other.op, data, sizeof(data));
+        CHECK_EQ(other_run(&other), IOCP_ECONNREFUSED);
+    }
     other_close(&other);
 }
 
@@ -430,9 +393,9 @@ void contract_poll_waits_for_data(const struct iocp__backend *backend)
         contract_nothing(&other.contract);
         send_all(pair[1], "hello", 5);
         CHECK_EQ(other_answer(&other), IOCP_POLL_READ);
-        CHECK_EQ(recv(pair[0], data, sizeof(data), 0), 5);
+        CHECK_EQ(net_recv_some(pair[0], data, sizeof(data)), 5);
     }
-    close(pair[1]);
+    net_close(pair[1]);
     other_close(&other);
 }
 
@@ -462,7 +425,7 @@ void contract_poll_tells_again_of_what_was_left(const struct iocp__backend *back
     contract_nothing(&other.contract);
     net_shutdown_send(pair[1]);
     CHECK_EQ(other_answer(&other) & IOCP_POLL_READ, IOCP_POLL_READ);
-    close(pair[1]);
+    net_close(pair[1]);
     other_close(&other);
 }
 
@@ -480,7 +443,7 @@ void contract_poll_of_a_writable_socket(const struct iocp__backend *backend)
     CHECK_EQ(other_answer(&other), IOCP_POLL_READ);
     other_poll(&other, IOCP_POLL_READ | IOCP_POLL_WRITE);
     CHECK_EQ(other_answer(&other), IOCP_POLL_READ | IOCP_POLL_WRITE);
-    close(pair[1]);
+    net_close(pair[1]);
     other_close(&other);
 }
 
@@ -488,14 +451,13 @@ void contract_poll_waits_for_room(const struct iocp__backend *backend)
 {
     static char data[65536];
     struct other other;
-    size_t filled = 0;
-    ssize_t sent;
+    size_t filled;
     int pair[2];
 
-    make_unix_pair(pair);
+    make_local_pair(pair);
     other_open(&other, backend, pair[0]);
-    while ((sent = send(pair[0], data, sizeof(data), MSG_DONTWAIT)) > 0)
-        filled += (size_t)sent;
+    filled = net_fill(pair[0]);
+    CHECK_GT(filled, 0);
     other_poll(&other, IOCP_POLL_WRITE);
     contract_nothing(&other.contract);
     while (filled > 0) {
@@ -504,61 +466,55 @@ void contract_poll_waits_for_room(const struct iocp__backend *backend)
         filled -= size;
     }
     CHECK_EQ(other_answer(&other), IOCP_POLL_WRITE);
-    close(pair[1]);
+    net_close(pair[1]);
     other_close(&other);
 }
 
 void contract_poll_of_a_pipe_without_reader(const struct iocp__backend *backend)
 {
     struct other other;
-    int ends[2];
+    iocp_handle ends[2];
 
-    CHECK_EQ(pipe(ends), 0);
+    system_pipe(ends);
     other_open(&other, backend, ends[1]);
     other_poll(&other, IOCP_POLL_READ);
-    contract_nothing(&other.contract);
-    close(ends[0]);
-    CHECK_EQ(other_answer(&other), IOCP_POLL_ERROR);
+    if (backend->kind == IOCP_BACKEND_WINDOWS) {
+        CHECK_EQ(other_answer(&other), IOCP_ENOTSUP); /* it polls sockets alone */
+        system_close(ends[0]);
+    } else {
+        contract_nothing(&other.contract);
+        system_close(ends[0]);
+        CHECK_EQ(other_answer(&other), IOCP_POLL_ERROR);
+    }
     other_close(&other);
 }
 
 void contract_poll_canceled(const struct iocp__backend *backend)
 {
     struct other other;
-    int ends[2];
+    int pair[2];
 
-    CHECK_EQ(pipe(ends), 0);
-    other_open(&other, backend, ends[0]);
+    make_connected_pair(pair);
+    other_open(&other, backend, pair[0]);
     other_poll(&other, IOCP_POLL_READ);
     contract_cancel(&other.contract, &other.op);
     CHECK_EQ(other_answer(&other), IOCP_ECANCELED);
-    CHECK_EQ(write(ends[1], "x", 1), 1);
+    send_all(pair[1], "x", 1);
     contract_nothing(&other.contract);
     other_poll(&other, IOCP_POLL_READ);
     CHECK_EQ(other_answer(&other), IOCP_POLL_READ);
-    close(ends[1]);
+    net_close(pair[1]);
     other_close(&other);
 }
 
 /* ---- Files. */
-
-/* An open file that has no name any more. */
-static int other_file(void)
-{
-    char path[] = "/tmp/iocp-contract-XXXXXX";
-    int fd = mkstemp(path);
-
-    CHECK_GE(fd, 0);
-    unlink(path);
-    return fd;
-}
 
 void contract_file_is_written_and_read(const struct iocp__backend *backend)
 {
     struct other other;
     char data[8];
 
-    other_open(&other, backend, other_file());
+    other_open(&other, backend, system_file(NULL));
     for (int i = 0; i < 5; i++) {
         iocp_op_write(&other.op, "hello", 5, (uint64_t)i * 1000);
         CHECK_EQ(other_run(&other), 5);
@@ -574,7 +530,7 @@ void contract_file_read_at_its_end(const struct iocp__backend *backend)
     struct other other;
     char data[8];
 
-    other_open(&other, backend, other_file());
+    other_open(&other, backend, system_file(NULL));
     iocp_op_read(&other.op, data, sizeof(data), 0);
     CHECK_EQ(other_run(&other), IOCP_EEOF);
     iocp_op_write(&other.op, "hello", 5, 0);
@@ -590,19 +546,25 @@ void contract_file_read_at_its_end(const struct iocp__backend *backend)
     other_close(&other);
 }
 
-void contract_file_errors(const struct iocp__backend *backend)
+void contract_file_open_for_reading_is_not_written(const struct iocp__backend *backend)
 {
     struct other other;
     char data[8];
 
-    other_open(&other, backend, open("/proc/self/stat", O_RDONLY | O_CLOEXEC));
+    other_open(&other, backend, system_file_to_read("eight and more"));
     iocp_op_write(&other.op, "x", 1, 0);
-    CHECK_EQ(other_run(&other), IOCP_EBADHANDLE);
+    CHECK_EQ(other_run(&other), test_on_windows() ? IOCP_EPERM : IOCP_EBADHANDLE);
     iocp_op_read(&other.op, data, sizeof(data), 0);
     CHECK_EQ(other_run(&other), sizeof(data));
+    CHECK_MEM(data, "eight an", sizeof(data));
     other_close(&other);
+}
 
-    other_open(&other, backend, open("/dev/full", O_WRONLY | O_CLOEXEC));
+void contract_file_without_room(const struct iocp__backend *backend)
+{
+    struct other other;
+
+    other_open(&other, backend, system_file_without_room());
     iocp_op_write(&other.op, "x", 1, 0);
     CHECK_EQ(other_run(&other), IOCP_EFULL);
     other_close(&other);
@@ -617,7 +579,7 @@ void contract_file_ops_at_once(const struct iocp__backend *backend)
     static char data[OTHER_FILES][OTHER_PIECE];
     struct other other;
 
-    other_open(&other, backend, other_file());
+    other_open(&other, backend, system_file(NULL));
     for (int reading = 0; reading < 2; reading++) {
         for (int i = 0; i < OTHER_FILES; i++) {
             uint64_t offset = (uint64_t)i * OTHER_PIECE;
@@ -644,7 +606,7 @@ void contract_file_ops_canceled(const struct iocp__backend *backend)
     static char data[OTHER_FILES][OTHER_PIECE];
     struct other other;
 
-    other_open(&other, backend, other_file());
+    other_open(&other, backend, system_file(NULL));
     for (int i = 0; i < OTHER_FILES; i++) {
         iocp_op_write(&ops[i], data[i], OTHER_PIECE, (uint64_t)i * OTHER_PIECE);
         contract_submit(&other.contract, &other.object, &ops[i]);

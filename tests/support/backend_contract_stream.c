@@ -3,12 +3,9 @@
 
 #include <iocp/memory.h>
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /* One lane and one connection; the peer's end is a blocking socket. */
 struct stream {
@@ -39,7 +36,7 @@ static void stream_close(struct stream *stream)
 {
     contract_detach(&stream->contract, &stream->object);
     if (stream->peer >= 0)
-        close(stream->peer);
+        net_close(stream->peer);
     contract_close(&stream->contract);
     CHECK_EQ(iocp_memory_count(), 0);
 }
@@ -185,6 +182,8 @@ void contract_recv_of_a_reset_connection(const struct iocp__backend *backend)
 
     /* While it waits, and before it begins. */
     for (int before = 0; before < 2; before++) {
+        if (before && test_wine_differs("RV-09: a receive after a reset fails"))
+            break;
         stream_open(&stream, backend);
         iocp_op_recv(&stream.op, stream.data, sizeof(stream.data));
         if (!before)
@@ -194,7 +193,7 @@ void contract_recv_of_a_reset_connection(const struct iocp__backend *backend)
         if (before)
             stream_submit(&stream);
         CHECK_EQ(contract_answer(&stream.contract, &stream.op), IOCP_ECONNRESET);
-        CHECK_EQ(stream.op.event.os_error, ECONNRESET);
+        CHECK_EQ(iocp_error_from_os(stream.op.event.os_error), IOCP_ECONNRESET);
         stream_close(&stream);
     }
 }
@@ -226,7 +225,7 @@ void contract_recv_not_connected(const struct iocp__backend *backend)
     char data[4];
 
     contract_open(&contract, backend);
-    contract_attach(&contract, &object, socket(AF_INET, SOCK_STREAM, 0));
+    contract_attach(&contract, &object, net_stream(IOCP_FAMILY_IPV4));
     iocp_op_recv(&op, data, sizeof(data));
     contract_submit(&contract, &object, &op);
     CHECK_EQ(contract_answer(&contract, &op), IOCP_ENOTCONN);
@@ -362,12 +361,13 @@ void contract_send_to_a_closed_peer(const struct iocp__backend *backend)
     stream_open(&stream, backend);
     net_reset(stream.peer);
     stream.peer = -1;
-    /* The reset is told once, to whoever comes first; from then on the pipe is broken. */
+    /* Linux tells of the reset once, whoever comes first, and from then on the pipe is broken;
+     * Windows tells of it again and again. */
     iocp_op_send(&stream.op, "x", 1);
     result = stream_run(&stream);
     CHECK(result == IOCP_ECONNRESET || result == IOCP_EPIPE);
     iocp_op_send(&stream.op, "x", 1);
-    CHECK_EQ(stream_run(&stream), IOCP_EPIPE);
+    CHECK_EQ(stream_run(&stream), test_on_windows() ? IOCP_ECONNRESET : IOCP_EPIPE);
     stream_close(&stream);
 }
 
@@ -609,7 +609,7 @@ void contract_recv_streams_share_few_buffers(const struct iocp__backend *backend
     }
     for (int i = 0; i < STREAM_SHARERS; i++) {
         contract_detach(&contract, &sharers[i].object);
-        close(sharers[i].peer);
+        net_close(sharers[i].peer);
     }
     contract_close(&contract);
 }
@@ -658,10 +658,22 @@ void contract_recv_stream_of_a_unix_socket(const struct iocp__backend *backend)
         stream_expect(&stream, position, size);
         position += size;
     }
-    close(stream.peer);
+    net_close(stream.peer);
     stream.peer = -1;
     CHECK_EQ(stream_packet(&stream, position), IOCP_EEOF);
     stream_close(&stream);
+}
+
+static void contract_refuses(struct contract *contract, struct iocp_object *object,
+                             struct iocp_op *op)
+{
+    int64_t result;
+
+    contract_submit(contract, object, op);
+    result = contract_answer(contract, op);
+    CHECK_LT(result, 0);
+    if (!test_wine_differs("a call for sockets says of another handle that it is none"))
+        CHECK_EQ(result, IOCP_EBADHANDLE);
 }
 
 void contract_no_socket_is_refused(const struct iocp__backend *backend)
@@ -670,21 +682,18 @@ void contract_no_socket_is_refused(const struct iocp__backend *backend)
     struct iocp_object object;
     struct iocp_op op;
     char byte;
-    int ends[2];
+    iocp_handle ends[2];
 
     contract_open(&contract, backend);
-    CHECK_EQ(pipe(ends), 0);
+    system_pipe(ends);
     contract_attach(&contract, &object, ends[0]);
     iocp_op_recv(&op, &byte, 1);
-    contract_submit(&contract, &object, &op);
-    CHECK_EQ(contract_answer(&contract, &op), IOCP_EBADHANDLE);
+    contract_refuses(&contract, &object, &op);
     iocp_op_recv_stream(&op);
-    contract_submit(&contract, &object, &op);
-    CHECK_EQ(contract_answer(&contract, &op), IOCP_EBADHANDLE);
+    contract_refuses(&contract, &object, &op);
     iocp_op_send(&op, &byte, 1);
-    contract_submit(&contract, &object, &op);
-    CHECK_EQ(contract_answer(&contract, &op), IOCP_EBADHANDLE);
+    contract_refuses(&contract, &object, &op);
     contract_detach(&contract, &object);
-    close(ends[1]);
+    system_close(ends[1]);
     contract_close(&contract);
 }

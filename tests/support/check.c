@@ -1,30 +1,21 @@
-/* The test harness: main, the checks, skips, the time limit.
+/* The test harness: main, the checks, skips, the backend of the run.
  *
  * A test ends its process with 0 (passed), 77 (skipped) or anything else (failed). */
 #include "support/check.h"
-#include "support/deny_uring.h"
+#include "support/check_system.h"
 
 #include <iocp/error.h>
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 /* The build says so for sanitizers: programs are up to 20 times slower under them. */
 #ifndef CHECK_TIMEOUT_S
 #define CHECK_TIMEOUT_S 50
 #endif
-#ifndef CHECK_TSAN
-#define CHECK_TSAN 0
-#endif
-
-#define EXIT_SKIPPED 77
 
 static struct check_test *first_test;
 static struct check_test **last_test = &first_test;
@@ -38,8 +29,7 @@ void check_add(struct check_test *test)
     last_test = &test->next;
 }
 
-/* ---- Checks. They end the process without destructors: other threads may be in the middle of
- * something. */
+/* ---- Checks. */
 
 void check_failed(const char *file, int line, const char *format, ...)
 {
@@ -52,7 +42,7 @@ void check_failed(const char *file, int line, const char *format, ...)
     va_end(arguments);
     printf("%s:%d: %s: failed: %s\n", file, line, current, text);
     fflush(stdout);
-    _exit(1);
+    check_end(1);
 }
 
 void check_skip(const char *format, ...)
@@ -65,7 +55,7 @@ void check_skip(const char *format, ...)
     va_end(arguments);
     printf("SKIP: %s\n", text);
     fflush(stdout);
-    _exit(EXIT_SKIPPED);
+    check_end(EXIT_SKIPPED);
 }
 
 /* " (IOCP_ECLOSED)" for values that are errors. */
@@ -130,19 +120,16 @@ void check_memory(const char *file, int line, const char *a_text, const char *b_
 
 /* ---- The backend of the run. */
 
-static const char *const backend_names[] = {"auto", "uring", "epoll", "uring-denied"};
-
 const char *test_backend_name(void)
 {
     const char *name = getenv("TEST_BACKEND");
-    size_t count = sizeof(backend_names) / sizeof(backend_names[0]);
 
-    if (!name || !*name)
+    if (!name || !*name || strcmp(name, "auto") == 0)
         return "auto";
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(name, backend_names[i]) == 0)
-            return backend_names[i];
-    FAIL("TEST_BACKEND is %s: expected auto, uring, epoll or uring-denied", name);
+    for (const char *const *known = check_backend_names; *known; known++)
+        if (strcmp(name, *known) == 0)
+            return *known;
+    FAIL("TEST_BACKEND is %s, which this system has not", name);
 }
 
 enum iocp_backend test_backend(void)
@@ -153,42 +140,23 @@ enum iocp_backend test_backend(void)
         return IOCP_BACKEND_URING;
     if (strcmp(name, "epoll") == 0)
         return IOCP_BACKEND_EPOLL;
+    if (strcmp(name, "windows") == 0)
+        return IOCP_BACKEND_WINDOWS;
     return IOCP_BACKEND_AUTO;
 }
 
-/* Skips the run when it asks for io_uring and the system has none. The system is asked, not the
- * library: a library that refuses a good io_uring must not get away with skipped tests. */
-static void check_need_uring(void)
-{
-    char text[256];
-    struct utsname system;
-    int major = 0;
-    int minor = 0;
+/* ---- Where the system is not quite Windows. */
 
-    int error = io_uring_error();
-    if (error)
-        SKIP("no io_uring here: %s", strerror(error));
-    if (iocp_backend_probe(IOCP_BACKEND_URING, text, sizeof(text)) == 0)
-        return;
-    uname(&system);
-    if (sscanf(system.release, "%d.%d", &major, &minor) == 2 && major < 6)
-        SKIP("Linux %s: %s", system.release, text);
-    FAIL("io_uring works here, and the library refuses it: %s", text);
+int test_wine_differs(const char *behaviour)
+{
+    if (!check_on_wine())
+        return 0;
+    printf("WINE: %s: %s\n", current, behaviour);
+    fflush(stdout);
+    return 1;
 }
 
-static void check_prepare_backend(void)
-{
-    const char *name = test_backend_name();
-
-    /* The library looks there too; only TEST_BACKEND counts here. */
-    unsetenv("IOCP_BACKEND");
-    if (strcmp(name, "uring") == 0)
-        check_need_uring();
-    if (strcmp(name, "uring-denied") == 0)
-        deny_io_uring();
-}
-
-/* ---- The time limit. */
+/* ---- Running. */
 
 static int time_limit_s(void)
 {
@@ -196,96 +164,76 @@ static int time_limit_s(void)
     return text && *text ? atoi(text) : CHECK_TIMEOUT_S;
 }
 
-/* Says where each thread is. Only what a signal handler may do: the work is done by a shell. */
-static void time_limit_passed(int signal_number)
-{
-    static const char text[] =
-        "time limit passed; the threads, and the system calls they are in:\n";
-    static const char script[] =
-        "cd /proc/$PPID/task && for t in *; do "
-        "echo \"  $t $(cat $t/comm): $(cut -d' ' -f1-4 $t/syscall 2>&1) in $(cat $t/wchan)\"; done";
-    static char *const arguments[] = {"sh", "-c", (char *)(uintptr_t)script, NULL};
-
-    (void)signal_number;
-    if (write(STDOUT_FILENO, text, sizeof(text) - 1) > 0 && fork() == 0) {
-        execv("/bin/sh", arguments);
-        _exit(1);
-    }
-    wait(NULL);
-    _exit(1);
-}
-
-static void check_arm_time_limit(void)
-{
-    /* TSan holds handlers back until a call that it knows; there the signal itself ends the
-     * process. */
-    if (!CHECK_TSAN)
-        signal(SIGALRM, time_limit_passed);
-    alarm((unsigned)time_limit_s());
-}
-
-/* ---- Running. */
-
-/* Returns when the test has passed. */
-static void check_run(const struct check_test *test)
+void check_run(const struct check_test *test)
 {
     current = test->name;
-    check_arm_time_limit();
+    check_arm_time_limit(time_limit_s());
     check_prepare_backend();
     test->run();
-    alarm(0);
+    check_disarm_time_limit();
+}
+
+static const struct check_test *check_find(const char *name)
+{
+    for (const struct check_test *test = first_test; test; test = test->next)
+        if (strcmp(test->name, name) == 0)
+            return test;
+    return NULL;
+}
+
+int test_child(const char *name)
+{
+    char text[128];
+
+    const struct check_test *child = check_find(name);
+    if (!child || !child->is_child)
+        FAIL("no CHILD has the name %s", name);
+    int status = check_run_process(child, 1, text, sizeof(text));
+    if (status < 0)
+        FAIL("%s: %s", name, text);
+    return status;
 }
 
 static int check_list(void)
 {
     for (const struct check_test *test = first_test; test; test = test->next)
-        puts(test->name);
+        if (!test->is_child)
+            puts(test->name);
     return 0;
 }
 
 static int check_run_named(const char *name)
 {
-    for (const struct check_test *test = first_test; test; test = test->next) {
-        if (strcmp(test->name, name) == 0) {
-            check_run(test);
-            return 0;
-        }
+    const struct check_test *test = check_find(name);
+    if (!test) {
+        fprintf(stderr, "no test has the name %s\n", name);
+        return 2;
     }
-    fprintf(stderr, "no test has the name %s\n", name);
-    return 2;
+    check_run(test);
+    return 0;
 }
 
-/* Runs the test in a child; returns not 0 when it failed. */
-static int check_run_child(const struct check_test *test)
-{
-    int status = 0;
-
-    pid_t child = fork();
-    if (child == 0) {
-        check_run(test);
-        exit(0);
-    }
-    if (child < 0 || waitpid(child, &status, 0) != child) {
-        perror(test->name);
-        return 1;
-    }
-    if (WIFSIGNALED(status)) {
-        int number = WTERMSIG(status);
-        printf("FAIL %s (%s)\n", test->name, number == SIGALRM ? "time limit" : strsignal(number));
-        return 1;
-    }
-    int code = WEXITSTATUS(status);
-    printf("%s %s\n", code == 0 ? "ok  " : code == EXIT_SKIPPED ? "skip" : "FAIL", test->name);
-    return code != 0 && code != EXIT_SKIPPED;
-}
-
+/* Runs each in a process of its own, a line each. */
 static int check_run_all(void)
 {
     int failed = 0;
 
-    for (const struct check_test *test = first_test; test; test = test->next)
-        failed += check_run_child(test);
-    return failed ? 1 : 0;
+    for (const struct check_test *test = first_test; test; test = test->next) {
+        if (test->is_child)
+            continue;
+        char text[128] = "aborted";
+        int status = check_run_process(test, 0, text, sizeof(text));
+        if (status == 0 || status == EXIT_SKIPPED) {
+            printf("%s %s\n", status == 0 ? "ok  " : "skip", test->name);
+        } else {
+            int told = status < 0 || status == TEST_ABORTED;
+            printf("FAIL %s%s%s%s\n", test->name, told ? " (" : "", told ? text : "",
+                   told ? ")" : "");
+            failed = 1;
+        }
+        fflush(stdout);
+    }
+    return failed;
 }
 
 /* Becomes another program, under the backend of the run: how scripts test the programs of the
@@ -294,16 +242,14 @@ static int check_exec(char **command)
 {
     check_prepare_backend();
     if (test_backend() != IOCP_BACKEND_AUTO)
-        setenv("IOCP_BACKEND", test_backend_name(), 1);
-    execvp(command[0], command);
-    perror(command[0]);
+        test_set_env("IOCP_BACKEND", test_backend_name());
+    check_become(command);
     return 2;
 }
 
 int main(int argc, char **argv)
 {
-    /* Lines, so that nothing is lost or doubled across fork and _exit. */
-    setvbuf(stdout, NULL, _IOLBF, 0);
+    check_system_start();
     if (argc > 2 && strcmp(argv[1], "--exec") == 0)
         return check_exec(argv + 2);
     if (argc > 2) {

@@ -10,9 +10,10 @@
  *
  * A test program runs all of its tests, each in a process of its own; `prog NAME` runs one in this
  * process (for debuggers), `prog --list` names them, and `prog --exec COMMAND...` runs a command
- * under the backend of the run (it sets IOCP_BACKEND). TEST_BACKEND chooses the backend: uring,
- * epoll, uring-denied (the process may not use io_uring, and the library has to find out), or
- * unset. TEST_TIMEOUT_S overrides the time limit, 0 switches it off.
+ * under the backend of the run (it sets IOCP_BACKEND; not on Windows). TEST_BACKEND chooses the
+ * backend: uring, epoll, uring-denied (the process may not use io_uring, and the library has to
+ * find out), on Windows windows, or unset. TEST_TIMEOUT_S overrides the time limit, 0 switches it
+ * off.
  *
  * Checks may be used in any thread and in any handler: a failed one ends the process. */
 #ifndef TESTS_SUPPORT_CHECK_H
@@ -20,16 +21,30 @@
 
 #include <iocp/port.h>
 
+/* Printf as C has it. gcc takes `printf` for what old Windows had. */
+#ifdef _WIN32
+#define CHECK_PRINTF(text, first) __attribute__((format(gnu_printf, text, first)))
+#else
+#define CHECK_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#endif
+
 struct check_test {
     const char *name;
     void (*run)(void);
+    int is_child;
     struct check_test *next;
 };
 
 /* Begins a test. At the start of a line: the build finds the tests of a file by it. */
-#define TEST(name)                                                                                 \
+#define TEST(name) CHECK_TEST(name, 0)
+
+/* Begins what a test runs in a process of its own, by test_child: what aborts, or a check that has
+ * to fail. */
+#define CHILD(name) CHECK_TEST(name, 1)
+
+#define CHECK_TEST(name, is_child)                                                                 \
     static void test_##name(void);                                                                 \
-    static struct check_test check_test_##name = {#name, test_##name, NULL};                       \
+    static struct check_test check_test_##name = {#name, test_##name, is_child, NULL};             \
     __attribute__((constructor)) static void check_add_##name(void)                                \
     {                                                                                              \
         check_add(&check_test_##name);                                                             \
@@ -63,14 +78,32 @@ struct check_test {
 
 /* The backend of this run: for iocp_port_config.backend. AUTO for uring-denied. */
 enum iocp_backend test_backend(void);
-/* Its name: "uring", "epoll", "uring-denied"; "auto" when none was chosen. */
+/* Its name: "uring", "epoll", "uring-denied", "windows"; "auto" when none was chosen. */
 const char *test_backend_name(void);
+
+/* Not 0 in a Windows build, under Wine too. */
+int test_on_windows(void);
+
+/* 0, but under Wine: there it says that the test leaves a check out, and which behaviour of Windows
+ * that is about, and returns 1. tools/run-tests repeats all of these at its end.
+ *
+ *     if (!test_wine_differs("GQ-11: waiters are served last in, first out"))
+ *         CHECK_EQ(...); */
+int test_wine_differs(const char *behaviour);
+
+/* Runs a CHILD of this program in a process of its own, with what it prints thrown away. Returns
+ * its exit status, or TEST_ABORTED; another end fails the test. */
+int test_child(const char *name);
+#define TEST_ABORTED 1000
+
+/* Sets a variable of the environment; NULL removes it. */
+void test_set_env(const char *name, const char *value);
 
 /* Behind the macros. */
 void check_add(struct check_test *test);
-__attribute__((noreturn, format(printf, 3, 4))) void check_failed(const char *file, int line,
-                                                                  const char *format, ...);
-__attribute__((noreturn, format(printf, 1, 2))) void check_skip(const char *format, ...);
+CHECK_PRINTF(3, 4)
+__attribute__((noreturn)) void check_failed(const char *file, int line, const char *format, ...);
+CHECK_PRINTF(1, 2) __attribute__((noreturn)) void check_skip(const char *format, ...);
 void check_compare(const char *file, int line, const char *a_text, const char *op,
                    const char *b_text, intmax_t a, intmax_t b);
 void check_ok(const char *file, int line, const char *text, intmax_t result);

@@ -4,11 +4,7 @@
 
 #include <iocp/memory.h>
 
-#include <dirent.h>
-#include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 static void greeter_accepted(struct iocp_listener *listener, iocp_handle handle, void *context)
 {
@@ -18,8 +14,8 @@ static void greeter_accepted(struct iocp_listener *listener, iocp_handle handle,
     CHECK_LT(greeter->handle_count, GREETER_HANDLES_MAX);
     greeter->handles[greeter->handle_count++] = (int)handle;
     /* A client that left at once is greeted in vain. */
-    if (send((int)handle, "!", 1, MSG_NOSIGNAL) < 0)
-        CHECK(errno == EPIPE || errno == ECONNRESET);
+    int64_t sent = net_send_some((int)handle, "!", 1);
+    CHECK(sent == 1 || sent == IOCP_EPIPE || sent == IOCP_ECONNRESET || sent == IOCP_ECONNABORTED);
     if (greeter->close_in_handler)
         iocp_listener_close(listener);
     CHECK_EQ(__atomic_sub_fetch(&greeter->inside, 1, __ATOMIC_SEQ_CST), 0);
@@ -66,7 +62,7 @@ void greeter_drop_handles(struct greeter *greeter)
 {
     uint32_t i;
     for (i = 0; i < greeter->handle_count; i++)
-        close(greeter->handles[i]);
+        net_close(greeter->handles[i]);
     greeter->handle_count = 0;
 }
 
@@ -99,18 +95,7 @@ void greeter_serve(struct greeter *greeter, const struct iocp_address *address, 
     pump_until_latch(greeter->port, &greeter->accepted, before + count);
     for (i = 0; i < count; i++) {
         expect_bytes(clients[i], "!", 1);
-        close(clients[i]);
+        net_close(clients[i]);
     }
     greeter_drop_handles(greeter);
-}
-
-int open_descriptors(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    int count = 0;
-    CHECK(folder != NULL);
-    while (readdir(folder))
-        count++;
-    closedir(folder);
-    return count;
 }

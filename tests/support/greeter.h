@@ -43,7 +43,4 @@ void greeter_free(struct greeter *greeter);
 /* The `closed` of the listener; for tests that put their own in front. */
 void greeter_closed(struct iocp_listener *listener, void *context);
 
-/* Open descriptors of this process. */
-int open_descriptors(void);
-
 #endif

@@ -1,12 +1,11 @@
 #include "support/host.h"
 
 #include "support/check.h"
+#include "support/system.h"
 
 #include <iocp/memory.h>
 
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 static struct host *host_of(void *context)
 {
@@ -174,7 +173,7 @@ void host_make(struct host *host)
     CHECK_OK(iocp_service_create(&host->config, &host->service));
     if (host->no_listener)
         return;
-    struct iocp_address any = host->on_unix ? net_unix_abstract() : net_address("127.0.0.1:0");
+    struct iocp_address any = host->on_local ? net_local_any() : net_address("127.0.0.1:0");
     CHECK_OK(iocp_service_listen(host->service, &any, &host->session_class, NULL, &host->address));
 }
 
@@ -246,6 +245,6 @@ void wait_until_at(int (*condition)(void *context), void *context, const char *f
     while (!condition(context)) {
         if (iocp_now_ns() > limit)
             net_fail(file, line, "waited too long");
-        nanosleep(&(struct timespec){0, 1000000}, NULL);
+        system_nap(MS);
     }
 }

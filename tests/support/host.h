@@ -32,7 +32,7 @@ struct host {
     struct iocp_service *service;
     struct iocp_address address; /* of the listener */
     int no_listener;
-    int on_unix; /* listens on a Unix socket: small buffers do not make it slow, as they do TCP */
+    int on_local; /* on a Unix socket, if there are any: small buffers make TCP slow */
     size_t memory_before;
     void *context; /* the test's */
 

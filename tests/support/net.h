@@ -7,7 +7,10 @@
 #ifndef IOCP_TESTS_SUPPORT_NET_H
 #define IOCP_TESTS_SUPPORT_NET_H
 
+#include "support/check.h"
+
 #include <iocp/address.h>
+#include <iocp/error.h>
 #include <iocp/port.h>
 
 #include <pthread.h>
@@ -16,8 +19,8 @@
 #define NET_WAIT_LIMIT_S 30   /* one wait for a latch or a condition */
 
 /* Fails the test with the place of the caller, as FAIL of check.h does with its own. */
-__attribute__((noreturn, cold, format(printf, 3, 4))) void net_fail(const char *file, int line,
-                                                                    const char *format, ...);
+CHECK_PRINTF(3, 4)
+__attribute__((noreturn, cold)) void net_fail(const char *file, int line, const char *format, ...);
 
 /* ---- Addresses ---- */
 
@@ -25,35 +28,66 @@ __attribute__((noreturn, cold, format(printf, 3, 4))) void net_fail(const char *
 struct iocp_address net_address(const char *text);
 /* Not 0 when ::1 can be bound here. */
 int net_have_ipv6(void);
+/* Not 0 when Unix streams can be made here, and when they can have abstract names. */
+int net_have_unix(void);
+int net_have_unix_abstract(void);
 /* A Unix address that nothing else uses: a path in the directory of temporary files, not created,
- * or an abstract name. */
+ * or an abstract name. They skip the test where there are none. */
 struct iocp_address net_unix_path(void);
 struct iocp_address net_unix_abstract(void);
+/* The path of a Unix address that has one, else NULL. It lives as long as the address. */
+const char *net_unix_file(const struct iocp_address *address);
 /* Removes the file of a Unix address; nothing for the others. */
 void net_unix_remove(const struct iocp_address *address);
+/* An address for connections within the machine: an abstract name, or a port of 127.0.0.1 where
+ * there are none. */
+struct iocp_address net_local_any(void);
 
-/* ---- Sockets: blocking, with a limit of NET_SOCKET_LIMIT_S for each call. Close with close(2). */
+/* ---- Sockets: blocking, with a limit of NET_SOCKET_LIMIT_S for each call. A socket is an int on
+ * every system, IOCP_HANDLE_INVALID none, and an error below 0 an iocp_error. */
+
+void net_close(int fd);
 
 /* A stream that is connected to `address`, of any family; "*" connects to the loopback. */
 #define net_connect(address) net_connect_at((address), __FILE__, __LINE__)
-/* The same, but a refusal is returned: the socket, or -errno. */
+/* The same, but a refusal is returned: the socket, or an error. */
 int net_try_connect(const struct iocp_address *address);
 /* The same in two steps, for tests that have no descriptor to spare when they connect: a socket
- * that is not connected, and connecting it (0 or -errno). */
+ * that is not connected, and connecting it (0 or an error). */
 int net_stream(enum iocp_family family);
 int net_connect_socket(int fd, const struct iocp_address *address);
-/* A listening stream socket; `*out_address` (may be NULL) gets the port that the system chose. */
+/* A stream socket that is bound; it does not listen. `*out_address` (may be NULL) gets the port
+ * that the system chose. */
+#define net_bound(address, out_address) net_bound_at((address), (out_address), __FILE__, __LINE__)
+/* The same, listening. */
 #define net_listen(address, out_address) net_listen_at((address), (out_address), __FILE__, __LINE__)
 /* Accepts one from it. */
 #define net_accept(listening) net_accept_at((listening), __FILE__, __LINE__)
 /* A UDP socket on 127.0.0.1; `*out_address` (may be NULL) gets where it is bound. */
 #define net_udp(out_address) net_udp_at((out_address), __FILE__, __LINE__)
+/* Another descriptor of the same socket. */
+int net_copy(int fd);
 
-/* Two ends of one connection over TCP loopback, of one Unix stream, or two UDP sockets on 127.0.0.1
+/* Two ends of one connection over TCP loopback, of one Unix stream (which skips the test where
+ * there are none), of one or the other, whatever the system has, or two UDP sockets on 127.0.0.1
  * that are connected to each other. pair[0] is the one that connected. */
 #define make_connected_pair(pair) make_connected_pair_at((pair), __FILE__, __LINE__)
 #define make_unix_pair(pair) make_unix_pair_at((pair), __FILE__, __LINE__)
+#define make_local_pair(pair) make_local_pair_at((pair), __FILE__, __LINE__)
 #define make_udp_pair(pair) make_udp_pair_at((pair), __FILE__, __LINE__)
+
+/* A listener that accepts nothing and whose backlog is full: a connect to it gets no answer for
+ * seconds; over a Unix socket it is refused at once. */
+#define NET_FILLERS 8
+
+struct net_deaf {
+    struct iocp_address address;
+    int listening;
+    int fillers[NET_FILLERS];
+};
+
+void net_deaf_open(struct net_deaf *deaf, const struct iocp_address *address);
+void net_deaf_close(struct net_deaf *deaf);
 
 /* Where a socket is bound, and where it is connected to. */
 #define net_local(socket) net_local_at((socket), __FILE__, __LINE__)
@@ -73,6 +107,18 @@ int net_connect_socket(int fd, const struct iocp_address *address);
 /* The connection is gone: the end of the stream or a reset, bytes before it are thrown away. */
 #define expect_gone(socket) expect_gone_at((socket), __FILE__, __LINE__)
 
+/* One call of the system: the bytes that it took or gave, 0 at the end of a stream, or an error.
+ * With `now` it does not wait, but is IOCP_EAGAIN. */
+int64_t net_send_some(int fd, const void *data, size_t size);
+int64_t net_recv_some(int fd, void *data, size_t size);
+int64_t net_recv_now(int fd, void *data, size_t size);
+/* One datagram. */
+int64_t net_send_to(int fd, const void *data, size_t size, const struct iocp_address *address);
+/* Sends zeroes until the socket takes no more, and returns how many. */
+size_t net_fill(int fd);
+/* Receives and throws away until the stream ends, in whatever way: 0, or the error. */
+int net_recv_to_end(int fd);
+
 /* Ends the sending side. */
 void net_shutdown_send(int fd);
 /* Closes with a reset (SO_LINGER with 0 seconds). */
@@ -80,15 +126,26 @@ void net_reset(int fd);
 /* Makes the socket's buffers small, so that a sender fills them soon. Before connecting or at once
  * after. */
 void net_small_buffers(int fd);
+/* Bounds what has arrived and was not received. */
+void net_receive_buffer(int fd, int size);
+/* Sends each piece at once, however small (TCP). */
+void net_no_delay(int fd);
+/* Another limit for each call of the socket than NET_SOCKET_LIMIT_S. */
+void net_limit(int fd, uint32_t limit_ms);
+/* Not 0 when calls on the socket do not wait, as far as the system tells. */
+int net_is_nonblocking(int fd);
 
 /* The functions behind the macros. */
 int net_connect_at(const struct iocp_address *address, const char *file, int line);
+int net_bound_at(const struct iocp_address *address, struct iocp_address *out_address,
+                 const char *file, int line);
 int net_listen_at(const struct iocp_address *address, struct iocp_address *out_address,
                   const char *file, int line);
 int net_accept_at(int listening, const char *file, int line);
 int net_udp_at(struct iocp_address *out_address, const char *file, int line);
 void make_connected_pair_at(int pair[2], const char *file, int line);
 void make_unix_pair_at(int pair[2], const char *file, int line);
+void make_local_pair_at(int pair[2], const char *file, int line);
 void make_udp_pair_at(int pair[2], const char *file, int line);
 struct iocp_address net_local_at(int fd, const char *file, int line);
 struct iocp_address net_peer_at(int fd, const char *file, int line);

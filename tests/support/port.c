@@ -3,12 +3,7 @@
 
 #include <iocp/error.h>
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 /* ---- Ports. */
 
@@ -27,6 +22,11 @@ struct iocp_port *port_open_config(const struct iocp_port_config *config)
     return port;
 }
 
+int port_kernel_is_gate(const struct iocp_port *port)
+{
+    return strcmp(iocp_port_backend(port), "windows") == 0;
+}
+
 struct iocp_port *port_open(uint32_t concurrency)
 {
     struct iocp_port_config config;
@@ -39,12 +39,6 @@ void port_end(struct iocp_port *port)
     CHECK(!iocp_port_unref(port));
     CHECK_EQ(iocp_memory_count(), 0);
     CHECK_EQ(iocp_memory_size(), 0);
-}
-
-void port_nap(uint64_t time_ns)
-{
-    struct timespec time = {(time_t)(time_ns / 1000000000), (long)(time_ns % 1000000000)};
-    nanosleep(&time, NULL);
 }
 
 void port_dispatch_for(struct iocp_port *port, uint64_t time_ns)
@@ -84,10 +78,10 @@ void thing_init_serial(struct thing *thing)
     iocp_object_init(&thing->object, &thing_serial_class);
 }
 
-void thing_open(struct thing *thing, struct iocp_port *port, int fd, uintptr_t key)
+void thing_open(struct thing *thing, struct iocp_port *port, iocp_handle handle, uintptr_t key)
 {
     thing_init(thing);
-    CHECK_EQ(iocp_port_register(port, &thing->object, fd, key), 0);
+    CHECK_EQ(iocp_port_register(port, &thing->object, handle, key), 0);
 }
 
 uint32_t thing_destroyed(const struct thing *thing)
@@ -182,43 +176,19 @@ void call_post(struct call *call, struct iocp_port *port, uintptr_t key, int64_t
 
 /* ---- Sleep. */
 
-pid_t thread_self(void)
-{
-    return (pid_t)syscall(SYS_gettid);
-}
-
-/* How often the thread has gone to sleep so far; -1 when it does not sleep now. */
-static int64_t thread_sleeps(pid_t thread)
-{
-    char path[64];
-    char line[256];
-    char state = '?';
-    int64_t count = -1;
-    snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)thread);
-    FILE *file = fopen(path, "r");
-    if (!file)
-        FAIL("the thread %d is gone", (int)thread);
-    while (fgets(line, sizeof(line), file)) {
-        sscanf(line, "State: %c", &state);
-        sscanf(line, "voluntary_ctxt_switches: %" SCNd64, &count);
-    }
-    fclose(file);
-    return state == 'S' ? count : -1;
-}
-
-void thread_wait_asleep(pid_t thread)
+void thread_wait_asleep(uint32_t thread)
 {
     uint64_t deadline_ns = iocp_now_ns() + NET_WAIT_LIMIT_S * 1000 * MILLISECOND;
     int64_t last = -1;
     int same = 0;
     /* A thread that waits for a lock sleeps too, but not for three looks. */
     while (same < 3) {
-        int64_t now = thread_sleeps(thread);
+        int64_t now = system_thread_sleeps(thread);
         same = now >= 0 && now == last ? same + 1 : 0;
         last = now;
         if (iocp_now_ns() > deadline_ns)
-            FAIL("the thread %d does not go to sleep", (int)thread);
-        port_nap(MILLISECOND);
+            FAIL("the thread %u does not go to sleep", thread);
+        system_nap(MILLISECOND);
     }
 }
 
@@ -236,7 +206,7 @@ static void *crew_run(void *argument)
     struct crew_member *member = argument;
     struct crew *crew = member->crew;
     crew_mine = member->index;
-    member->id = thread_self();
+    member->id = system_thread();
     latch_add(&crew->begun, 1);
     /* Relaxed: the flag orders nothing; the join does. */
     while (!__atomic_load_n(&crew->stopping, __ATOMIC_RELAXED)) {

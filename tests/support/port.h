@@ -8,11 +8,10 @@
 
 #include "support/check.h"
 #include "support/net.h"
+#include "support/system.h"
 
 #include <iocp/memory.h>
 #include <iocp/port.h>
-
-#include <sys/types.h>
 
 #define MILLISECOND UINT64_C(1000000)
 
@@ -22,11 +21,13 @@
 void port_config(struct iocp_port_config *config, uint32_t concurrency);
 struct iocp_port *port_open(uint32_t concurrency);
 struct iocp_port *port_open_config(const struct iocp_port_config *config);
+/* Not 0 when it is the kernel that lets workers go, a further one by itself when one of them blocks
+ * (Windows): then nothing is found blocked and no lane is taken away. */
+int port_kernel_is_gate(const struct iocp_port *port);
 
 /* Gives the last reference of the port back, and checks that the library holds no memory then. */
 void port_end(struct iocp_port *port);
 
-void port_nap(uint64_t time_ns);
 /* Dispatches for so long, whatever comes: for what must not happen. */
 void port_dispatch_for(struct iocp_port *port, uint64_t time_ns);
 
@@ -42,7 +43,7 @@ struct thing {
 void thing_init(struct thing *thing);
 void thing_init_serial(struct thing *thing);
 /* Makes a plain object and registers it. */
-void thing_open(struct thing *thing, struct iocp_port *port, int fd, uintptr_t key);
+void thing_open(struct thing *thing, struct iocp_port *port, iocp_handle handle, uintptr_t key);
 uint32_t thing_destroyed(const struct thing *thing);
 /* Dispatches until the object is destroyed, which nobody but the port keeps alive. */
 void thing_wait_gone(struct thing *thing, struct iocp_port *port);
@@ -75,12 +76,11 @@ int64_t call_run(struct call *call, struct iocp_port *port, struct iocp_object *
 /* Posts on behalf of no object; a refusal fails the test. */
 void call_post(struct call *call, struct iocp_port *port, uintptr_t key, int64_t result);
 
-/* ---- Sleep: whether a thread sleeps can be seen from outside, in /proc. */
+/* ---- Sleep: whether a thread sleeps can be seen from outside. */
 
-/* The calling thread's id. */
-pid_t thread_self(void);
-/* Waits until the thread sleeps, and has done so for a while, without having run in between. */
-void thread_wait_asleep(pid_t thread);
+/* Waits until the thread (of system_thread) sleeps, and has done so for a while, without having run
+ * in between. */
+void thread_wait_asleep(uint32_t thread);
 
 /* ---- Crew: threads that dispatch a port, and are known by number. */
 
@@ -90,7 +90,7 @@ struct crew_member {
     struct crew *crew;
     uint32_t index;
     pthread_t thread;
-    pid_t id;
+    uint32_t id;
 };
 
 struct crew {

@@ -2,17 +2,13 @@
 #include "backend/buffer.h"
 #include "base/atomic.h"
 #include "support/check.h"
+#include "support/system.h"
 
 #include <iocp/error.h>
 #include <iocp/memory.h>
 
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static struct iocp_pool *make_pool(size_t capacity, size_t count_max)
 {
@@ -96,36 +92,21 @@ TEST(misuse_is_refused_and_writes_nothing)
     CHECK_EQ(iocp_memory_count(), 0);
 }
 
-/* Runs `misuse` in a process of its own, which an assertion must end. */
-static void check_aborts(void (*misuse)(void))
-{
-    int status;
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        CHECK(freopen("/dev/null", "w", stderr) != NULL);
-        misuse();
-        _exit(0);
-    }
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-}
-
-static void size_above_the_capacity(void)
+CHILD(size_above_the_capacity)
 {
     struct iocp_buffer *buffer;
     CHECK_EQ(iocp_buffer_create(8, &buffer), 0);
     iocp_buffer_set_size(buffer, 9);
 }
 
-static void reference_given_back_twice(void)
+CHILD(reference_given_back_twice)
 {
     struct iocp_buffer *buffer = take(make_pool(8, 0));
     iocp_buffer_unref(buffer);
     iocp_buffer_unref(buffer);
 }
 
-static void reference_taken_on_a_free_buffer(void)
+CHILD(reference_taken_on_a_free_buffer)
 {
     struct iocp_buffer *buffer = take(make_pool(8, 0));
     iocp_buffer_unref(buffer);
@@ -134,9 +115,9 @@ static void reference_taken_on_a_free_buffer(void)
 
 TEST(assertions_stop_what_would_corrupt)
 {
-    check_aborts(size_above_the_capacity);
-    check_aborts(reference_given_back_twice);
-    check_aborts(reference_taken_on_a_free_buffer);
+    CHECK_EQ(test_child("size_above_the_capacity"), TEST_ABORTED);
+    CHECK_EQ(test_child("reference_given_back_twice"), TEST_ABORTED);
+    CHECK_EQ(test_child("reference_taken_on_a_free_buffer"), TEST_ABORTED);
 }
 
 /* ---- Pools. */
@@ -412,8 +393,8 @@ static struct {
     struct iocp_buffer *buffer;
     struct iocp__parker inside; /* released by the call when it has begun */
     struct iocp__parker leave;  /* released by the test to let the call end */
-    struct iocp__parker known;  /* released by the withdrawing thread when `view` is there */
-    struct iocp__thread_view view;
+    struct iocp__parker known;  /* released by the withdrawing thread when `thread` is there */
+    uint32_t thread;
     int left; /* a plain int: TSan tells when the withdrawal does not wait */
 } slow;
 
@@ -434,7 +415,7 @@ static void give_back(void *context)
 static void withdraw(void *context)
 {
     (void)context;
-    iocp__thread_view_self(&slow.view);
+    slow.thread = system_thread();
     iocp__parker_release(&slow.known);
     CHECK_EQ(iocp__pool_arm(slow.pool, NULL, NULL), 0);
     CHECK_EQ(slow.left, 1);
@@ -450,8 +431,8 @@ TEST(withdrawing_waits_for_the_running_call)
     CHECK_EQ(iocp__parker_wait(&slow.inside, UINT64_MAX), 0);
     CHECK_OK(iocp__thread_start(&withdrawer, "withdrawer", withdraw, NULL));
     CHECK_EQ(iocp__parker_wait(&slow.known, UINT64_MAX), 0);
-    while (iocp__thread_asleep(&slow.view) != 1)
-        sched_yield();
+    while (system_thread_sleeps(slow.thread) < 0)
+        system_yield();
     iocp__parker_release(&slow.leave);
     iocp__thread_join(&withdrawer);
     iocp__thread_join(&giver);
@@ -508,7 +489,7 @@ static void *take_and_return(void *argument)
         unsigned char *data;
         int result = iocp_buffer_take(shared_pool, &buffer);
         if (result == IOCP_EFULL) {
-            sched_yield();
+            system_yield();
             continue;
         }
         CHECK_EQ(result, 0);
@@ -551,7 +532,7 @@ static void *write_and_drop(void *argument)
             struct iocp_buffer *next = NULL;
             iocp_buffer_unref(mine);
             while (iocp_buffer_take(shared_pool, &next) == IOCP_EFULL)
-                sched_yield();
+                system_yield();
             for (int j = 0; j < THREADS; j++)
                 CHECK_EQ(((unsigned char *)iocp_buffer_data(next))[j], 1);
             iocp_buffer_unref(next);

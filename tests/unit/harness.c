@@ -1,89 +1,63 @@
 /* The harness itself: a check that could not fail would make every other test worthless. */
+#include "os/os.h"
 #include "support/check.h"
-#include "support/deny_uring.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-/* How a child that runs `body` ends, with what it prints thrown away. */
-static int harness_end_of(void (*body)(void))
-{
-    int status;
-
-    pid_t child = fork();
-    if (child == 0) {
-        if (!freopen("/dev/null", "w", stdout))
-            _exit(99);
-        body();
-        _exit(0);
-    }
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    CHECK(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
-static void false_condition(void)
+CHILD(false_condition)
 {
     CHECK(1 == 2);
 }
 
-static void false_comparison(void)
+CHILD(false_comparison)
 {
     CHECK_LE(3, 2);
 }
 
-static void false_equality(void)
+CHILD(false_equality)
 {
     CHECK_EQ(IOCP_ECLOSED, IOCP_OK);
 }
 
-static void error_result(void)
+CHILD(error_result)
 {
     CHECK_OK(IOCP_EINVAL);
 }
 
-static void false_text(void)
+CHILD(false_text)
 {
     CHECK_STR("this", "that");
 }
 
-static void false_memory(void)
+CHILD(false_memory)
 {
     CHECK_MEM("abc", "abd", 3);
 }
 
-static void failure(void)
+CHILD(failure)
 {
     FAIL("%d", 1);
 }
 
-static void skip(void)
+CHILD(unknown_backend)
 {
-    SKIP("%d", 1);
-}
-
-static void unknown_backend(void)
-{
-    setenv("TEST_BACKEND", "select", 1);
+    test_set_env("TEST_BACKEND", "select");
     test_backend();
 }
 
 TEST(failed_checks_end_with_1)
 {
-    CHECK_EQ(harness_end_of(false_condition), 1);
-    CHECK_EQ(harness_end_of(false_comparison), 1);
-    CHECK_EQ(harness_end_of(false_equality), 1);
-    CHECK_EQ(harness_end_of(error_result), 1);
-    CHECK_EQ(harness_end_of(false_text), 1);
-    CHECK_EQ(harness_end_of(false_memory), 1);
-    CHECK_EQ(harness_end_of(failure), 1);
-    CHECK_EQ(harness_end_of(unknown_backend), 1);
+    CHECK_EQ(test_child("false_condition"), 1);
+    CHECK_EQ(test_child("false_comparison"), 1);
+    CHECK_EQ(test_child("false_equality"), 1);
+    CHECK_EQ(test_child("error_result"), 1);
+    CHECK_EQ(test_child("false_text"), 1);
+    CHECK_EQ(test_child("false_memory"), 1);
+    CHECK_EQ(test_child("failure"), 1);
+    CHECK_EQ(test_child("unknown_backend"), 1);
 }
 
-static void true_checks(void)
+CHILD(true_checks)
 {
     CHECK(1);
     CHECK_EQ(-1, IOCP_ECANCELED);
@@ -99,30 +73,86 @@ static void true_checks(void)
 
 TEST(true_checks_go_on)
 {
-    CHECK_EQ(harness_end_of(true_checks), 0);
+    CHECK_EQ(test_child("true_checks"), 0);
+}
+
+CHILD(skip)
+{
+    SKIP("%d", 1);
 }
 
 TEST(skip_ends_with_77)
 {
-    CHECK_EQ(harness_end_of(skip), 77);
+    CHECK_EQ(test_child("skip"), 77);
+}
+
+CHILD(abort_process)
+{
+    abort();
+}
+
+TEST(an_abort_is_told_from_a_failed_check)
+{
+    CHECK_EQ(test_child("abort_process"), TEST_ABORTED);
+}
+
+CHILD(write_to_nowhere)
+{
+    int *volatile nowhere = NULL;
+    *nowhere = 1;
+}
+
+/* Sanitizers make an exit of it. */
+CHILD(child_that_crashes)
+{
+    CHECK_EQ(test_child("write_to_nowhere"), 0);
+}
+
+TEST(a_crash_of_a_child_fails_its_test)
+{
+    CHECK_EQ(test_child("child_that_crashes"), 1);
+}
+
+CHILD(wait_for_ever)
+{
+    struct iocp__parker parker = {0};
+    iocp__parker_wait(&parker, UINT64_MAX);
+}
+
+CHILD(child_that_hangs)
+{
+    test_set_env("TEST_TIMEOUT_S", "1");
+    CHECK_EQ(test_child("wait_for_ever"), 0);
+}
+
+TEST(a_child_that_hangs_fails_its_test)
+{
+    CHECK_EQ(test_child("child_that_hangs"), 1);
+}
+
+TEST(variables_are_set_and_removed)
+{
+    test_set_env("CHECK_VARIABLE", "here");
+    CHECK_STR(getenv("CHECK_VARIABLE"), "here");
+    test_set_env("CHECK_VARIABLE", NULL);
+    CHECK(getenv("CHECK_VARIABLE") == NULL);
 }
 
 TEST(backend_comes_from_the_environment)
 {
-    setenv("TEST_BACKEND", "uring", 1);
-    CHECK_EQ(test_backend(), IOCP_BACKEND_URING);
-    setenv("TEST_BACKEND", "epoll", 1);
-    CHECK_EQ(test_backend(), IOCP_BACKEND_EPOLL);
-    setenv("TEST_BACKEND", "uring-denied", 1);
-    CHECK_EQ(test_backend(), IOCP_BACKEND_AUTO);
-    CHECK_STR(test_backend_name(), "uring-denied");
-    unsetenv("TEST_BACKEND");
+    if (test_on_windows()) {
+        test_set_env("TEST_BACKEND", "windows");
+        CHECK_EQ(test_backend(), IOCP_BACKEND_WINDOWS);
+    } else {
+        test_set_env("TEST_BACKEND", "uring");
+        CHECK_EQ(test_backend(), IOCP_BACKEND_URING);
+        test_set_env("TEST_BACKEND", "epoll");
+        CHECK_EQ(test_backend(), IOCP_BACKEND_EPOLL);
+        test_set_env("TEST_BACKEND", "uring-denied");
+        CHECK_EQ(test_backend(), IOCP_BACKEND_AUTO);
+        CHECK_STR(test_backend_name(), "uring-denied");
+    }
+    test_set_env("TEST_BACKEND", NULL);
     CHECK_EQ(test_backend(), IOCP_BACKEND_AUTO);
     CHECK_STR(test_backend_name(), "auto");
-}
-
-TEST(io_uring_is_denied_for_the_rest_of_the_process)
-{
-    deny_io_uring();
-    CHECK_EQ(io_uring_error(), EPERM);
 }

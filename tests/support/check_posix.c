@@ -1,0 +1,151 @@
+/* The test harness on Linux: processes by fork, the time limit by a signal, the backends. */
+#include "support/check_system.h"
+#include "support/deny_uring.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef CHECK_TSAN
+#define CHECK_TSAN 0
+#endif
+
+void check_system_start(void)
+{
+    /* Lines, so that nothing is lost or doubled across fork and _exit. */
+    setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+void check_end(int status)
+{
+    _exit(status);
+}
+
+int test_on_windows(void)
+{
+    return 0;
+}
+
+int check_on_wine(void)
+{
+    return 0;
+}
+
+void test_set_env(const char *name, const char *value)
+{
+    if (value)
+        CHECK_EQ(setenv(name, value, 1), 0);
+    else
+        CHECK_EQ(unsetenv(name), 0);
+}
+
+/* ---- The backends. */
+
+const char *const check_backend_names[] = {"uring", "epoll", "uring-denied", NULL};
+
+/* Skips the run when it asks for io_uring and the system has none. The system is asked, not the
+ * library: a library that refuses a good io_uring must not get away with skipped tests. */
+static void check_need_uring(void)
+{
+    char text[256];
+    struct utsname system;
+    int major = 0;
+    int minor = 0;
+
+    int error = io_uring_error();
+    if (error)
+        SKIP("no io_uring here: %s", strerror(error));
+    if (iocp_backend_probe(IOCP_BACKEND_URING, text, sizeof(text)) == 0)
+        return;
+    uname(&system);
+    if (sscanf(system.release, "%d.%d", &major, &minor) == 2 && major < 6)
+        SKIP("Linux %s: %s", system.release, text);
+    FAIL("io_uring works here, and the library refuses it: %s", text);
+}
+
+void check_prepare_backend(void)
+{
+    const char *name = test_backend_name();
+
+    /* The library looks there too; only TEST_BACKEND counts here. */
+    unsetenv("IOCP_BACKEND");
+    if (strcmp(name, "uring") == 0)
+        check_need_uring();
+    if (strcmp(name, "uring-denied") == 0)
+        deny_io_uring();
+}
+
+/* ---- The time limit. */
+
+/* Says where each thread is. Only what a signal handler may do: the work is done by a shell. */
+static void time_limit_passed(int signal_number)
+{
+    static const char text[] =
+        "time limit passed; the threads, and the system calls they are in:\n";
+    static const char script[] =
+        "cd /proc/$PPID/task && for t in *; do "
+        "echo \"  $t $(cat $t/comm): $(cut -d' ' -f1-4 $t/syscall 2>&1) in $(cat $t/wchan)\"; done";
+    static char *const arguments[] = {"sh", "-c", (char *)(uintptr_t)script, NULL};
+
+    (void)signal_number;
+    if (write(STDOUT_FILENO, text, sizeof(text) - 1) > 0 && fork() == 0) {
+        execv("/bin/sh", arguments);
+        _exit(1);
+    }
+    wait(NULL);
+    _exit(1);
+}
+
+void check_arm_time_limit(int seconds)
+{
+    /* TSan holds handlers back until a call that it knows; there the signal itself ends the
+     * process. */
+    if (!CHECK_TSAN)
+        signal(SIGALRM, time_limit_passed);
+    alarm((unsigned)seconds);
+}
+
+void check_disarm_time_limit(void)
+{
+    alarm(0);
+}
+
+/* ---- Processes. */
+
+static void check_run_quietly(const struct check_test *test, int quiet)
+{
+    if (quiet && (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)))
+        _exit(99);
+    check_run(test);
+    exit(0);
+}
+
+int check_run_process(const struct check_test *test, int quiet, char *text, size_t size)
+{
+    int status = 0;
+
+    pid_t child = fork();
+    if (child == 0)
+        check_run_quietly(test, quiet);
+    if (child < 0 || waitpid(child, &status, 0) != child) {
+        snprintf(text, size, "no process could be made for it");
+        return -1;
+    }
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status);
+    int number = WTERMSIG(status);
+    if (number == SIGABRT)
+        return TEST_ABORTED;
+    snprintf(text, size, "%s", number == SIGALRM ? "time limit" : strsignal(number));
+    return -1;
+}
+
+void check_become(char **command)
+{
+    execvp(command[0], command);
+    perror(command[0]);
+}

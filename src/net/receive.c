@@ -249,7 +249,7 @@ static void receive_bound(struct iocp_session *session)
 
 /* Offers what is kept, at most receive_max bytes at a time: the kernel may have handed over far
  * more before a pause took hold, and a handler that answers must not fill its send queue with one
- * call. Goes on while it takes whole pieces. */
+ * call. Goes on while it takes some and there are bytes that it has not seen. */
 static void receive_offer_kept(struct iocp_session *session)
 {
     uint32_t max = iocp__class_receive_max(session->session_class);
@@ -261,7 +261,9 @@ static void receive_offer_kept(struct iocp_session *session)
         receive_use_kept(session, used);
         if (used == kept)
             return;
-        if (used < size) {
+        /* It has seen all there is, or wants none of it. With bytes behind the piece the rest comes
+         * again at once: it may be whole now, and nothing else may come any more. */
+        if (used == 0 || (used < size && size == kept)) {
             receive_bound(session);
             return;
         }

@@ -370,6 +370,48 @@ TEST(raw_rest_is_bounded)
     host_end(&host);
 }
 
+/* Nothing at first; then whole hundreds, so that the pieces that it is offered have rests. */
+static size_t take_hundreds_on_demand(struct host *host, struct iocp_session *session,
+                                      const void *data, size_t size)
+{
+    (void)session, (void)data;
+    return *(uint32_t *)host->context ? size / 100 * 100 : 0;
+}
+
+/* A resume counts once the session has paused, which nobody tells of. */
+static int resume_until_offered(void *context)
+{
+    struct host *host = context;
+    if (latch_count(&host->messages) > 1)
+        return 1;
+    struct iocp_session *session = host_last(host);
+    iocp_session_resume(session);
+    iocp_session_unref(session);
+    return 0;
+}
+
+/* More is kept than is offered at a time, and the handler leaves a part of each piece: it is
+ * offered the rest with what is behind it, though nothing comes any more. */
+TEST(raw_rest_comes_again_with_what_is_kept)
+{
+    struct host host;
+    uint32_t take = 0;
+    static const char data[1500];
+    host_init(&host);
+    host.session_class.receive_max = 1050;
+    host.received_hook = take_hundreds_on_demand;
+    host.context = &take;
+    host_start(&host);
+    int fd = host_connect(&host);
+    send_all(fd, data, sizeof(data));
+    latch_wait_for(&host.messages, 1);
+    __atomic_store_n(&take, 1, __ATOMIC_SEQ_CST);
+    wait_until(resume_until_offered, &host);
+    latch_wait_for(&host.bytes, sizeof(data));
+    net_close(fd);
+    host_end(&host);
+}
+
 /* ---- Pause. */
 
 static void pause_after_each(struct host *host, struct iocp_session *session, const void *data,

@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 ARGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build windows run test asan tsan bench install clean help
+.PHONY: build windows run test asan tsan sim bench install clean help
 
 ## make                 installs what is missing, builds libraries and programs into build/release
 build:
@@ -33,6 +33,12 @@ test:
 asan tsan:
 	@tools/bootstrap test
 	@exec tools/run-tests $@
+
+## make sim SEEDS=n     runs n seeds of the simulation (tests/sim) in both scenarios
+SEEDS ?= 1000
+sim:
+	@tools/bootstrap test
+	@exec tools/sim --seeds $(SEEDS) -j $(JOBS) $(ARGS)
 
 ## make bench           measures (bench/run), with the release build
 bench: build

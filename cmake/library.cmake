@@ -1,6 +1,8 @@
 # The library, twice: as libiocp.a, and as libiocp.so or libiocp.dll.
 
 iocp_sources(library_sources src/base/*.c src/os/*.c src/backend/*.c src/core/*.c src/net/*.c)
+# The simulation is the tests' alone.
+list(FILTER library_sources EXCLUDE REGEX "/(os|backend)/sim[^/]*\\.c$")
 # Files of one system whose names do not say so.
 set(foreign_sources os/win32[^/]* backend/iocp[^/]*)
 if(WIN32)

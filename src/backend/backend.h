@@ -1,5 +1,5 @@
-/* The contract between the port and what does its I/O: io_uring, epoll, Windows' port, (a
- * simulation).
+/* The contract between the port and what does its I/O: io_uring, epoll, Windows' port, a
+ * simulation (tests only).
  *
  * The seam is at completion. A backend takes operations and answers each; a kernel that tells of
  * readiness is turned into completions inside its own file.

@@ -1,0 +1,188 @@
+/* A simulated system for tests: threads of which exactly one runs at a time, virtual time, a
+ * network of simulated connections, and faults. One seed decides everything that a system decides,
+ * so that a run can be had again.
+ *
+ * It stands in the place of posix*.c: the functions of os/os.h are made of it (sim.c: threads,
+ * parking, the clock; sim_net.c: sockets). The backend on it is backend/sim.c. No part of the
+ * library, only of the tests.
+ *
+ * A thread gives way where it blocks, where it calls iocp__sim_yield, and, when `preempt` says so,
+ * at locks and atomics (sim_atomic.h). Code of the simulation itself never gives way, so that it
+ * needs no locks; it must not call what does while it changes something. */
+#ifndef IOCP_OS_SIM_H
+#define IOCP_OS_SIM_H
+
+#include "os/os.h"
+
+/* Independent sources of chance: what one of them gives does not depend on how often the others are
+ * asked, so that a run changes little when a part of it is left out. */
+enum iocp__sim_stream {
+    IOCP__SIM_SCHEDULE,
+    IOCP__SIM_NETWORK,
+    IOCP__SIM_BACKEND,
+    IOCP__SIM_LIBRARY, /* iocp__random */
+    IOCP__SIM_MODEL,   /* the test's */
+    IOCP__SIM_FAULT,   /* and one for each fault behind it */
+};
+
+enum iocp__sim_fault {
+    IOCP__SIM_SHORT,    /* a receive or a send moves less than it could */
+    IOCP__SIM_LATE,     /* an operation or its answer is delayed */
+    IOCP__SIM_CANCEL,   /* a cancel comes late, or loses */
+    IOCP__SIM_SPURIOUS, /* a wait ends with nothing, a fetch takes less than there is */
+    IOCP__SIM_REFUSE,   /* an operation is refused: ENOMEM, ENOBUFS */
+    IOCP__SIM_RESET,    /* a connection is reset */
+    IOCP__SIM_ACCEPT,   /* an accept fails: EMFILE, ENOBUFS, ENOMEM, ECONNABORTED */
+    IOCP__SIM_CONNECT,  /* a connect fails or is never answered */
+    IOCP__SIM_MEMORY,   /* an allocation fails */
+    IOCP__SIM_HANDLES,  /* a socket cannot be made: EMFILE */
+    IOCP__SIM_THREADS,  /* a thread cannot be made: EAGAIN */
+    IOCP__SIM_FAULTS
+};
+
+#define IOCP__SIM_THREADS_MAX 256 /* of a run, one after the other */
+
+struct iocp__sim_config {
+    uint64_t seed;
+    uint32_t preempt;                 /* locks and atomics between two preemptions, on average; 0:
+                                         threads give way only where they block */
+    uint32_t fault[IOCP__SIM_FAULTS]; /* each one's chance in 10,000 */
+    uint32_t handles_max;             /* while faults are on */
+    uint32_t latency_max_ns;
+    uint32_t window_max; /* bytes that a connection holds in one direction, at most */
+    uint64_t time_max_ns;
+    uint64_t steps_max;
+    int trace;
+    /* Nothing can run before `until_ns`: what has to hold then. May be NULL. */
+    void (*quiet)(uint64_t until_ns);
+};
+
+struct iocp__sim_counts {
+    uint64_t steps; /* decisions which thread goes on */
+    uint64_t switches;
+    uint64_t time_ns;
+    uint64_t faults[IOCP__SIM_FAULTS];
+    uint64_t connections;
+    uint64_t bytes; /* taken out of connections */
+};
+
+/* Runs `body` on a simulated thread until it returns; all threads that it started have to be gone
+ * then, and all handles closed. */
+void iocp__sim_run(const struct iocp__sim_config *config, void (*body)(void));
+/* Of the run that goes on, or went on last. */
+const struct iocp__sim_counts *iocp__sim_counts(void);
+
+/* Ends the program: the run broke a rule. */
+__attribute__((noreturn, format(printf, 1, 2))) void iocp__sim_fail(const char *format, ...);
+/* A line of the trace, when there is one. */
+__attribute__((format(printf, 1, 2))) void iocp__sim_trace(const char *format, ...);
+
+/* ---- Chance. */
+
+uint64_t iocp__sim_random(uint32_t stream);
+/* 0 to count - 1; 0 for count 0. */
+uint32_t iocp__sim_below(uint32_t stream, uint32_t count);
+/* Whether this fault happens here; counted. Not while faults are off. */
+int iocp__sim_chance(enum iocp__sim_fault fault);
+void iocp__sim_faults_on(int on);
+int iocp__sim_faults_are_on(void);
+
+/* ---- Memory of the simulation and of its test: not counted, zeroed, never NULL, and hidden from
+ * TSan. */
+void *iocp__sim_allocate(size_t size);
+void iocp__sim_release(void *memory);
+
+/* ---- Time and threads. */
+
+uint64_t iocp__sim_now_ns(void);
+/* Not 0 on a thread of a run. */
+int iocp__sim_inside(void);
+/* Lets another thread go on, or not. */
+void iocp__sim_yield(void);
+/* The calling thread sleeps in the system, or computes, while time passes and others run. */
+void iocp__sim_sleep(uint64_t ns);
+void iocp__sim_compute(uint64_t ns);
+/* Blocks until `wake_ns(context)`, asked again after each step, or `deadline_ns` is not after now.
+ */
+void iocp__sim_block(uint64_t (*wake_ns)(void *context), void *context, uint64_t deadline_ns);
+/* 0 for the first thread of the run. */
+uint32_t iocp__sim_thread_index(void);
+
+/* Runs `fire(context, value)` at a time, between the steps of threads. */
+void iocp__sim_at(uint64_t time_ns, void (*fire)(void *context, uint64_t value), void *context,
+                  uint64_t value);
+
+/* What a kernel that lets N threads run counts: those that it let go and that do not block. */
+struct iocp__sim_gate {
+    uint32_t running;
+};
+/* The calling thread was let go by the gate, or comes back to it. */
+void iocp__sim_gate_enter(struct iocp__sim_gate *gate);
+void iocp__sim_gate_leave(void);
+void iocp__sim_gate_forget(struct iocp__sim_gate *gate);
+
+/* ---- Connections. What fails gives an iocp_error; IOCP_EAGAIN: not now. Handles are never used
+ * twice in a run. */
+
+struct iocp__sim_pipe {
+    unsigned char *ring;
+    uint32_t window;
+    uint64_t written;
+    uint64_t visible; /* of these, there for the reader */
+    uint64_t read;
+    int fin_sent;
+    int fin_visible;
+    int reset; /* the reader is told so */
+};
+
+struct iocp__sim_connection {
+    struct iocp__sim_pipe pipes[2]; /* [i] is written by end i */
+    iocp_handle handles[2];         /* [0] connected, [1] was accepted; INVALID: not yet */
+    int closed[2];
+    int aborted[2]; /* this end was closed with a reset */
+    int reset;      /* bytes may have been lost: some end was reset */
+    struct iocp__sim_connection *next;
+};
+
+/* The connection of a handle and which end it is; NULL. */
+struct iocp__sim_connection *iocp__sim_connection(iocp_handle handle, int *out_end);
+/* All of the run, the newest first. */
+struct iocp__sim_connection *iocp__sim_connections(void);
+/* Connections that wait to be accepted; -1: no listener has this port. */
+int iocp__sim_backlog(uint16_t port);
+
+/* `changed(watcher, handle)` is called when an operation may get further. NULL ends that. */
+void iocp__sim_watch(iocp_handle handle, void (*changed)(void *watcher, iocp_handle handle),
+                     void *watcher);
+/* Binds the handle to a port for ever; IOCP_EBUSY. */
+int iocp__sim_bind(iocp_handle handle);
+
+/* Starts a connect; `connected` says how it went: 0, IOCP_EAGAIN or an error. */
+int iocp__sim_connect(iocp_handle handle, uint16_t port);
+int iocp__sim_connected(iocp_handle handle);
+int iocp__sim_accept(iocp_handle handle, iocp_handle *out_handle);
+/* Two connected handles, the one without a listener. */
+void iocp__sim_pair(iocp_handle out_handles[2]);
+/* Not 0 when a receive would give bytes, the end or an error. */
+int iocp__sim_readable(iocp_handle handle);
+/* Bytes, IOCP_EEOF, IOCP_EAGAIN, IOCP_ECONNRESET. */
+int64_t iocp__sim_recv(iocp_handle handle, void *data, size_t size);
+/* Bytes taken, IOCP_EAGAIN, IOCP_EPIPE, IOCP_ECONNRESET. */
+int64_t iocp__sim_send(iocp_handle handle, const void *data, size_t size);
+/* Both ends see a reset, now or soon. */
+void iocp__sim_reset(iocp_handle handle);
+
+/* Between sim.c and sim_net.c. */
+void iocp__sim_net_begin(const struct iocp__sim_config *config);
+void iocp__sim_net_end(void); /* fails when handles are open */
+void iocp__sim_net_free(void);
+void iocp__sim_count_connection(void);
+void iocp__sim_count_bytes(uint64_t size);
+
+/* The system's code of an error, in this system: what iocp_error_from_os turns back. */
+static inline int32_t iocp__sim_os_error(int64_t error)
+{
+    return (int32_t)(1000 - error);
+}
+
+#endif

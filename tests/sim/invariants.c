@@ -106,6 +106,19 @@ static void sim_check_undone(struct iocp_port *port, uint64_t until_ns)
     SIM_CHECK(!port->gate.stale, "workers are to return, and sleep");
 }
 
+/* Rule H: where the kernel is the gate, a worker that sleeps in its handler leaves nothing behind
+ * that others could take. */
+static void sim_check_left(const struct iocp_port *port)
+{
+    uint32_t out = 0;
+    for (const struct iocp__worker *worker = port->workers; worker; worker = worker->next)
+        out += worker->phase == IOCP__PHASE_BUSY && iocp__thread_asleep(&worker->view) == 0;
+    for (uint32_t i = 0; i < port->lane_count && out < port->gate.limit; i++)
+        SIM_CHECK(!port->lanes[i]->ready_count,
+                  "lane %u: %u packets, their workers sleep, and nobody else comes", i,
+                  port->lanes[i]->ready_count);
+}
+
 static int sim_is_busy(const struct iocp_port *port)
 {
     for (struct iocp__worker *worker = port->workers; worker; worker = worker->next) {
@@ -125,6 +138,8 @@ void sim_quiet(uint64_t until_ns)
         sim_check_stack(port);
         if (port->gate.top && !sim_is_busy(port))
             sim_check_undone(port, until_ns);
+        else if (port->gate.top && port->shared)
+            sim_check_left(port);
     }
     if (sim_quiet_also)
         sim_quiet_also();

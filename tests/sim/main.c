@@ -153,7 +153,7 @@ static void run(uint64_t seed, const struct options *options)
         .latency_max_ns = knobs.latency * 1000,
         .window_max = knobs.window,
         .time_max_ns = UINT64_C(600) * 1000000000,
-        .steps_max = 400000,
+        .steps_max = 5000000,
         .trace = options->trace,
         .quiet = sim_quiet,
     };

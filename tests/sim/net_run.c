@@ -210,6 +210,10 @@ static void check_settled_end(const struct end *end)
               (unsigned long long)(in->visible - in->read));
     SIM_CHECK(session->paused || !in->fin_visible || session->flags & IOCP__SESSION_PEER_ENDED,
               "handle %d: the end of the stream is there, and nobody sees it", (int)end->handle);
+    SIM_CHECK(!(session->paused & IOCP__PAUSE_SEND) ||
+                  session->queued > iocp__class_send_low(session->session_class),
+              "handle %d: receiving waits for a queue of %u bytes", (int)end->handle,
+              session->queued);
     SIM_CHECK(!session->queued || out->written - out->read >= out->window,
               "handle %d: %u bytes are queued, and nobody sends them", (int)end->handle,
               session->queued);

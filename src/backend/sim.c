@@ -613,10 +613,13 @@ static void sim_detach(struct iocp__kernel *kernel, struct iocp_object *object)
 
 /* ---- Lanes. */
 
+/* The choice of a backend for a port: the beginning of all. */
 static int sim_probe(char *text, size_t size)
 {
     (void)text;
     (void)size;
+    for (uint32_t i = 0; i < IOCP__SIM_THREADS_MAX; i++)
+        sim_idle_looks[i] = 0;
     return 0;
 }
 

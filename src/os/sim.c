@@ -134,8 +134,9 @@ void iocp__sim_fail(const char *format, ...)
     sim_say("VIOLATION: ", format, arguments);
     va_end(arguments);
     for (uint32_t i = 0; i < sim.thread_count; i++)
-        fprintf(stderr, "             thread %-10s %s\n", sim.threads[i]->name,
-                sim_state_text(sim.threads[i]));
+        if (sim.threads[i]->state != SIM_GONE)
+            fprintf(stderr, "             thread %-10s %s\n", sim.threads[i]->name,
+                    sim_state_text(sim.threads[i]));
     fprintf(stderr, "sim: seed %llu failed\n", (unsigned long long)sim.config.seed);
     fflush(stderr);
     abort();

@@ -41,6 +41,7 @@ struct model {
     uint32_t meddling;        /* meddlers that are at it */
     uint64_t connectors[16];
     uint32_t connector_count;
+    int tries;   /* to start, in a row */
     int over;    /* user threads end */
     int settled; /* quiet: nothing may be left undone */
     int over_high;

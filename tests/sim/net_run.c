@@ -48,9 +48,8 @@ static struct iocp_port *model_make_port(uint32_t concurrency)
 /* What fails for want of something is tried again. */
 static int model_retries(int error)
 {
-    static int tries;
-    tries = error ? tries + 1 : 0;
-    iocp__sim_faults_on(tries < 5);
+    model.tries = error ? model.tries + 1 : 0;
+    iocp__sim_faults_on(model.tries < 5);
     if (error == 0)
         return 0;
     SIM_CHECK(error == IOCP_ENOMEM || error == IOCP_EMFILE || error == IOCP_EAGAIN ||
@@ -223,6 +222,8 @@ static void check_settled(void)
 {
     if (!model.settled || sim_ports_busy())
         return;
+    int backlog = iocp__sim_backlog(iocp_address_port(&model.address));
+    SIM_CHECK(backlog == 0, "%d connections wait, and nobody accepts them", backlog);
     for (uint32_t i = 0; i < model.end_count; i++)
         check_settled_end(model.ends[i]);
 }
@@ -233,8 +234,6 @@ static void model_settle(void)
     iocp__sim_sleep(1500000000);
     model.settled = 1;
     iocp__sim_sleep(200000000);
-    int backlog = iocp__sim_backlog(iocp_address_port(&model.address));
-    SIM_CHECK(backlog == 0, "%d connections wait, and nobody accepts them", backlog);
     model.settled = 0;
     iocp__sim_faults_on(sim_once_in(2));
 }

@@ -34,6 +34,7 @@ struct model {
     struct iocp_session_class session_class;
     struct iocp_group *group;
     struct iocp_address address;
+    uint16_t number; /* its port */
     struct end *ends[ENDS_MAX];
     uint32_t end_count;
     uint32_t broadcasts;

@@ -107,12 +107,15 @@ static void model_meddle_session(void)
 {
     if (!model.end_count)
         return;
-    struct end *end = model.ends[sim_below(model.end_count)];
+    /* Often the same one as other threads. */
+    uint32_t newest = model.end_count - 1;
+    struct end *end = model.ends[sim_once_in(2) ? newest : sim_below(model.end_count)];
     struct iocp_session *session = iocp_service_find(end->service, end->id);
     if (!session)
         return;
     SIM_CHECK(iocp_session_id(session) == end->id, "the session of another");
-    end_meddle(end, session);
+    for (uint32_t i = 1 + sim_below(3); i > 0; i--)
+        end_meddle(end, session);
     iocp_session_unref(session);
 }
 
@@ -222,7 +225,7 @@ static void check_settled(void)
 {
     if (!model.settled || sim_ports_busy())
         return;
-    int backlog = iocp__sim_backlog(iocp_address_port(&model.address));
+    int backlog = iocp__sim_backlog(model.number);
     SIM_CHECK(backlog == 0, "%d connections wait, and nobody accepts them", backlog);
     for (uint32_t i = 0; i < model.end_count; i++)
         check_settled_end(model.ends[i]);
@@ -320,7 +323,8 @@ static void model_start(void)
         ;
     while (model_retries(iocp_service_start(model.client)))
         ;
-    peers_begin(iocp_address_port(&model.address));
+    model.number = iocp_address_port(&model.address);
+    peers_begin(model.number);
 }
 
 static void model_act(void)

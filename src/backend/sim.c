@@ -186,7 +186,7 @@ static int sim_settle(struct sim_entry *entry, int64_t result)
 static void sim_attempt_recv(struct sim_entry *entry)
 {
     const struct iocp_op *op = entry->op;
-    struct iocp_slice slice = {NULL, 0};
+    struct iocp_slice slice = {.data = NULL, .size = 0};
     int64_t result;
     for (uint32_t i = 0; i < op->u.io.count && !slice.size; i++)
         slice = op->u.io.slices[i];
@@ -315,11 +315,6 @@ static void sim_attempt_kind(struct sim_lane *lane, struct sim_entry *entry)
     case IOCP_OP_CONNECT:
         sim_attempt_connect(entry);
         return;
-    case IOCP_OP_DISCONNECT: {
-        int error = iocp__socket_shutdown_send(entry->handle, NULL);
-        sim_finish(entry, error);
-        return;
-    }
     default:
         sim_finish(entry, IOCP_ENOTSUP);
     }
@@ -693,7 +688,7 @@ static const struct iocp__backend sim_backend = {
 static const struct iocp__backend sim_backend_shared = {
     .name = "sim-shared",
     .kind = IOCP_BACKEND_WINDOWS,
-    .caps = IOCP__CAP_SHARED | IOCP__CAP_DISCONNECT,
+    .caps = IOCP__CAP_SHARED,
     .probe = sim_probe,
     .create = sim_create_shared,
     .destroy = sim_destroy,

@@ -1,7 +1,7 @@
 /* The simulated system: threads, locks, parking, the clock, chance. Sockets are in sim_net.c.
  *
  * Threads are real ones, so that sanitizers and debuggers know them, of which one runs: the one
- * with the baton (`current`). Who has it decides who gets it next and lets that one go by a futex.
+ * with the baton (`current`). Who has it decides who gets it next and lets that one go.
  * The baton is handed on outside of what TSan sees (this file is built without it; locks, parkers
  * and joins are told to it by name): so TSan finds what is ordered by nothing but the simulation.
  *
@@ -14,16 +14,14 @@
 #include "os/sim.h"
 
 #include "base/assert.h"
+#include "os/sim_host.h"
 
 #include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #ifdef IOCP_SIM_TSAN /* the build has TSan, if not for this file */
 #include <sanitizer/tsan_interface.h>
@@ -44,7 +42,7 @@ enum sim_state { SIM_READY = 1, SIM_BLOCKED, SIM_GONE };
 
 struct sim_thread {
     pthread_t id;
-    uint32_t go; /* futex */
+    uint32_t go; /* slept on */
     uint32_t index;
     uint32_t state;
     uint32_t priority;
@@ -83,7 +81,7 @@ static struct {
     int by_priority;
     int faults_off;
     int running;
-    uint32_t finished;        /* futex */
+    uint32_t finished;        /* slept on */
     struct sim_event *events; /* heap */
     size_t event_count;
     size_t event_room;
@@ -263,17 +261,17 @@ static uint64_t sim_fire_events(void)
 
 /* ---- Who goes on. */
 
-static void futex_wait_for(uint32_t *word)
+static void word_wait(uint32_t *word)
 {
     while (!__atomic_load_n(word, __ATOMIC_ACQUIRE))
-        syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+        iocp__sim_host_sleep(word);
     __atomic_store_n(word, 0, __ATOMIC_RELAXED);
 }
 
-static void futex_let_go(uint32_t *word)
+static void word_let_go(uint32_t *word)
 {
     __atomic_store_n(word, 1, __ATOMIC_RELEASE);
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    iocp__sim_host_wake(word);
 }
 
 /* When a thread can go on. */
@@ -352,8 +350,8 @@ static void sim_switch(void)
         return;
     sim.counts.switches++;
     sim.current = next;
-    futex_let_go(&next->go);
-    futex_wait_for(&self->go);
+    word_let_go(&next->go);
+    word_wait(&self->go);
     iocp__assert(sim.current == self);
 }
 
@@ -549,18 +547,18 @@ static void *sim_thread_main(void *argument)
 {
     struct sim_thread *self = argument;
     sim_self = self;
-    futex_wait_for(&self->go);
+    word_wait(&self->go);
     self->run(self->argument);
     sim_thread_exit(self);
     if (self->index == 0) {
-        futex_let_go(&sim.finished);
+        word_let_go(&sim.finished);
         return NULL;
     }
     struct sim_thread *next = sim_choose();
     sim_reload();
     sim.current = next;
     sim.counts.switches++;
-    futex_let_go(&next->go);
+    word_let_go(&next->go);
     return NULL;
 }
 
@@ -666,8 +664,8 @@ void iocp__sim_run(const struct iocp__sim_config *config, void (*body)(void))
     iocp__assert(error == 0);
     sim.running = 1;
     sim.current = first;
-    futex_let_go(&first->go);
-    futex_wait_for(&sim.finished);
+    word_let_go(&first->go);
+    word_wait(&sim.finished);
     pthread_join(first->id, NULL);
     sim.running = 0;
     sim.counts.time_ns = sim.now_ns;

@@ -73,9 +73,15 @@ void iocp__sim_run(const struct iocp__sim_config *config, void (*body)(void));
 const struct iocp__sim_counts *iocp__sim_counts(void);
 
 /* Ends the program: the run broke a rule. */
-__attribute__((noreturn, format(printf, 1, 2))) void iocp__sim_fail(const char *format, ...);
+#ifdef _WIN32
+#define IOCP__SIM_PRINTF format(gnu_printf, 1, 2) /* the build takes no other */
+#else
+#define IOCP__SIM_PRINTF format(printf, 1, 2)
+#endif
+
+__attribute__((noreturn, IOCP__SIM_PRINTF)) void iocp__sim_fail(const char *format, ...);
 /* A line of the trace, when there is one. */
-__attribute__((format(printf, 1, 2))) void iocp__sim_trace(const char *format, ...);
+__attribute__((IOCP__SIM_PRINTF)) void iocp__sim_trace(const char *format, ...);
 
 /* ---- Chance. */
 

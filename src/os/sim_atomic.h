@@ -5,6 +5,8 @@
 
 void iocp__sim_point(void);
 
+#define IOCP__THREAD_LOCAL __thread
+
 #define iocp__load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define iocp__load_acquire(p) (iocp__sim_point(), __atomic_load_n((p), __ATOMIC_ACQUIRE))
 #define iocp__load_seq(p) (iocp__sim_point(), __atomic_load_n((p), __ATOMIC_SEQ_CST))

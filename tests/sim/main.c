@@ -4,11 +4,11 @@
  *         [--progress] [--knobs] [--seeds FILE] */
 #include "sim.h"
 
-#include <sched.h>
+#include "os/sim_host.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct knobs knobs;
 struct tally tally;
@@ -220,24 +220,6 @@ static void parse(int argc, char **argv, struct options *options)
     }
 }
 
-/* Threads take turns: on one processor that is a switch, on several a wake across them. */
-static void stay_on_one_processor(void)
-{
-    cpu_set_t allowed;
-    cpu_set_t one;
-    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
-        return;
-    int skip = (int)getpid() % CPU_COUNT(&allowed);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (!CPU_ISSET(cpu, &allowed) || skip-- > 0)
-            continue;
-        CPU_ZERO(&one);
-        CPU_SET(cpu, &one);
-        sched_setaffinity(0, sizeof(one), &one);
-        return;
-    }
-}
-
 /* Lines of a scenario, a seed and a remark. */
 static int run_file(const struct options *options)
 {
@@ -295,7 +277,7 @@ int main(int argc, char **argv)
     struct iocp_allocator allocator = {allocate, release, NULL};
     struct options options = {.scenario = sim_net_scenario, .from = 1, .count = 1};
     parse(argc, argv, &options);
-    stay_on_one_processor();
+    iocp__sim_host_pin();
     if (iocp_allocator_set(&allocator) != 0)
         return 1;
     if (options.file && run_file(&options) == 0) {

@@ -98,7 +98,7 @@ TEST(an_abort_is_told_from_a_failed_check)
 
 CHILD(write_to_nowhere)
 {
-    int *volatile nowhere = NULL;
+    volatile int *volatile nowhere = NULL;
     *nowhere = 1;
 }
 

@@ -207,9 +207,12 @@ static int address_format_unix(const struct iocp_address *address, char *text)
 {
     const char *name;
     size_t size = address_unix_name(address, &name);
-    /* What `parse` would not read back has no text: a relative path, and an abstract name that is
-     * empty or has a 0 in it. Only the system or another program can have made one. */
-    if (name[0] == 0 ? size < 2 || memchr(name + 1, 0, size - 1) != NULL
+    /* What `parse` would not read back has no text: a relative path, the root, and an abstract name
+     * that is empty or has a 0 in it. Only the system or another program can have made one. (A name
+     * that fills all of sun_path has one all the same: the system does give it out.) */
+    if (size < 2)
+        return IOCP_EINVAL;
+    if (name[0] == 0 ? memchr(name + 1, 0, size - 1) != NULL
                      : !address_path_is_absolute(name, size))
         return IOCP_EINVAL;
     memcpy(text, UNIX_PREFIX, UNIX_PREFIX_SIZE);

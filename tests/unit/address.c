@@ -289,6 +289,8 @@ TEST(unix_names_of_the_system)
     address = from_system(&name, sizeof name);
     CHECK_EQ(iocp_address_format(&address, text, sizeof text), 5 + (int)sizeof name.sun_path);
 
+    address = from_system(&name, at + 1); /* the root */
+    CHECK_EQ(iocp_address_format(&address, text, sizeof text), IOCP_EINVAL);
     name.sun_path[0] = 'r'; /* relative */
     address = from_system(&name, sizeof name);
     CHECK_EQ(iocp_address_format(&address, text, sizeof text), IOCP_EINVAL);

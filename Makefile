@@ -3,9 +3,10 @@
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 ARGS ?=
+SECONDS ?= 60
 
 .DEFAULT_GOAL := build
-.PHONY: build windows run test asan tsan sim bench install clean help
+.PHONY: build windows run test asan tsan sim fuzz bench install clean help
 
 ## make                 installs what is missing, builds libraries and programs into build/release
 build:
@@ -39,6 +40,13 @@ SEEDS ?= 1000
 sim:
 	@tools/bootstrap test
 	@exec tools/sim --seeds $(SEEDS) -j $(JOBS) $(ARGS)
+
+## make fuzz SECONDS=60 runs each fuzz target for so long, with sanitizers
+fuzz:
+	@tools/bootstrap test
+	@cmake --preset asan >/dev/null
+	@cmake --build build/asan --target fuzz --parallel $(JOBS)
+	@exec tests/fuzz/run --seconds $(SECONDS) build/asan/tests/fuzz
 
 ## make bench           measures (bench/run), with the release build
 bench: build

@@ -2,7 +2,8 @@
  * latch to wait for events with, and helpers that dispatch a port until something holds.
  *
  * Every helper that waits is bounded. When its time is over, or the system refuses a call, the test
- * fails: the place of the call is printed and the process ends with 1. No helper returns an error.
+ * fails: the place of the call is printed and the process ends with 1. No helper returns an error
+ * but those that say so.
  * All traffic stays on 127.0.0.1, ::1 and Unix sockets. */
 #ifndef IOCP_TESTS_SUPPORT_NET_H
 #define IOCP_TESTS_SUPPORT_NET_H

@@ -251,7 +251,7 @@ int iocp__gate_ticket(struct iocp_port *port, struct iocp__worker *worker)
 {
     struct iocp__gate *gate = &port->gate;
     if (worker->ticket || port->shared)
-        return 1;
+        return (int)worker->ticket;
     iocp__lock_acquire(&gate->lock);
     if (gate->running < gate->limit) {
         worker->ticket = 1;

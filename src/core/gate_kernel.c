@@ -10,9 +10,12 @@
  *    publishes the packet, then looks at the list, and rings.
  * 4. (rule H) Nobody goes out or leaves with packets left in the lanes and others waiting, unless
  *    the bell is rung. So when a handler blocks, the kernel lets another thread go for the rest.
- * 5. (rule D of gate.c) While workers wait and none is out, one that waits has the duty: it waits
+ * 5. (rule N) A worker goes out only after a fetch that gave it something: then the kernel has
+ *    counted it among the N that run. Packets in the lanes alone are no reason: it rings and asks.
+ *    Who only looks, without waiting, may also go while fewer than N are out.
+ * 6. (rule D of gate.c) While workers wait and none is out, one that waits has the duty: it waits
  *    no longer than to the next timer.
- * 6. (rule E) While stale is not 0, the bell is rung, or a worker that heard it is on its way to
+ * 7. (rule E) While stale is not 0, the bell is rung, or a worker that heard it is on its way to
  *    exit, leave or pass, where it rings again.
  *
  * Why pass: the one who heard the bell may be a thread that began to wait after the wake. The
@@ -120,11 +123,13 @@ void iocp__gate_kernel_enter(struct iocp_port *port, struct iocp__worker *worker
     /* Relaxed: only this thread writes it. */
     iocp__store_relaxed(&worker->sequence, worker->sequence + 1);
     kernel_count_in(port, worker);
+    worker->ticket = 0;
     kernel_set_phase(worker, IOCP__PHASE_INSIDE);
 }
 
 void iocp__gate_kernel_exit(struct iocp_port *port, struct iocp__worker *worker)
 {
+    iocp__debug(worker->ticket);
     kernel_count_out(&port->gate);
     kernel_set_phase(worker, IOCP__PHASE_BUSY);
     if (kernel_leaves_work(port))
@@ -225,6 +230,11 @@ int iocp__gate_kernel_pass(struct iocp_port *port, struct iocp__worker *worker,
     return 1;
 }
 
+void iocp__gate_kernel_ask(struct iocp_port *port)
+{
+    kernel_ring(port);
+}
+
 /* ---- Serving lanes. */
 
 /* Takes the lane for a moment and serves it. Who finds it taken leaves it to its holder, who looks
@@ -249,6 +259,11 @@ void iocp__gate_kernel_fetch(struct iocp_port *port, struct iocp__worker *worker
     struct iocp__kernel *kernel = port->lanes[0]->kernel;
     uint64_t lanes = kernel->backend->fetch(kernel, deadline_ns);
     worker->unserved = 0;
+    worker->ticket = lanes != 0;
+    /* The bell that it asked for may be in the hands of one that waited. It runs anyway, being here
+     * only to look; so it takes what is there while fewer than N are out. */
+    if (!joined && iocp__load_seq(&port->gate.running) < port->gate.limit)
+        worker->ticket = 1;
     if (joined)
         iocp__gate_kernel_awake(port, worker);
     for (uint32_t i = 0; lanes; i++, lanes >>= 1) {

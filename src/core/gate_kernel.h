@@ -26,8 +26,12 @@ uint64_t iocp__gate_kernel_join(struct iocp_port *port, struct iocp__worker *wor
 int iocp__gate_kernel_pass(struct iocp_port *port, struct iocp__worker *worker,
                            uint64_t deadline_ns);
 
+/* Packets are there, in user memory: has the kernel let somebody go for them, this worker maybe. */
+void iocp__gate_kernel_ask(struct iocp_port *port);
+
 /* Waits in the kernel and serves the lanes that it names. Returns with what it found in the lanes'
- * queues, or with nothing. */
+ * queues and the worker's ticket, or with nothing: the ticket says that the kernel gave it
+ * something, and by that lets it run. */
 void iocp__gate_kernel_fetch(struct iocp_port *port, struct iocp__worker *worker,
                              uint64_t deadline_ns, int joined);
 

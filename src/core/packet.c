@@ -268,17 +268,18 @@ static void packet_sleep(struct iocp_port *port, struct iocp__worker *worker,
 static void packet_fetch(struct iocp_port *port, struct iocp__worker *worker,
                          const struct packet_wait *wait)
 {
-    if (wait->deadline_ns == 0) {
-        iocp__gate_kernel_fetch(port, worker, 0, 0);
+    int joins = wait->deadline_ns != 0;
+    uint64_t until = 0;
+    if (joins && iocp__gate_kernel_pass(port, worker, wait->deadline_ns))
         return;
-    }
-    if (iocp__gate_kernel_pass(port, worker, wait->deadline_ns))
-        return;
-    uint64_t until = iocp__gate_kernel_join(port, worker, wait->deadline_ns, wait->epoch);
-    if (packet_interrupted(port, wait->epoch) || packet_ready(port, worker) ||
-        (worker->on_duty && iocp__timers_first(&port->timers) < until))
+    if (joins)
+        until = iocp__gate_kernel_join(port, worker, wait->deadline_ns, wait->epoch);
+    if (packet_interrupted(port, wait->epoch) ||
+        (joins && worker->on_duty && iocp__timers_first(&port->timers) < until))
         until = 0;
-    iocp__gate_kernel_fetch(port, worker, until, 1);
+    else if (packet_ready(port, worker))
+        iocp__gate_kernel_ask(port);
+    iocp__gate_kernel_fetch(port, worker, until, joins);
 }
 
 /* Waits in the way of the gate, or only looks. */
@@ -309,12 +310,8 @@ static int packet_next(struct iocp_port *port, struct iocp__worker *worker,
     int looked = 0;
     int error = 0;
     iocp__gate_enter(port, worker);
-    if (worker->unserved >= PACKET_UNSERVED_MAX) {
-        if (port->shared)
-            iocp__gate_kernel_fetch(port, worker, 0, 0);
-        else if (worker->lane)
-            packet_poll(port, worker);
-    }
+    if (worker->lane && worker->unserved >= PACKET_UNSERVED_MAX)
+        packet_poll(port, worker);
     for (;;) {
         error = IOCP_ECLOSED;
         if (iocp__load_seq(&port->closed))

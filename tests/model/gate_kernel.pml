@@ -497,6 +497,7 @@ proctype worker(byte me; bit timed; bit poller)
     bit on_duty;
     bit passed;
     bit owes;
+    bit ticket; /* the last fetch gave it something */
 call:
     if
     :: (timed || poller) && calls == 0 -> goto end
@@ -512,6 +513,7 @@ call:
     phase[me] = INSIDE;
     looked = 0;
     late = 0;
+    ticket = 0;
 next: // packet_next
     if
     :: closed -> goto leave
@@ -519,9 +521,12 @@ next: // packet_next
     fi;
     expire_timers();
     look_ready(found);
+#ifdef BUG_TAKES_UNASKED
+    ticket = 1;
+#endif
     if
-    :: found -> found = 0; take_any(found)
-    :: else
+    :: found && ticket -> found = 0; take_any(found)
+    :: else -> found = 0
     fi;
     if
     :: found -> found = 0; goto out
@@ -539,7 +544,13 @@ next: // packet_next
     looked = 1;
     // packet_fetch
     if
-    :: poller -> fetch(AT_ONCE)
+    :: poller ->
+        look_ready(found);
+        if
+        :: found -> found = 0; bell(0)
+        :: else
+        fi;
+        fetch(AT_ONCE)
     :: !poller ->
         pass();
         if
@@ -551,12 +562,12 @@ next: // packet_next
         if
         :: closed || epoch != my_epoch -> until = AT_ONCE
         :: else ->
-            look_ready(found);
             if
-            :: found -> found = 0; until = AT_ONCE
+            :: on_duty && timer_set && until == NEVER -> until = AT_ONCE
             :: else ->
+                look_ready(found);
                 if
-                :: on_duty && timer_set && until == NEVER -> until = AT_ONCE
+                :: found -> found = 0; bell(0)
                 :: else
                 fi
             fi
@@ -566,6 +577,11 @@ next: // packet_next
     fi;
     until = NEVER;
     on_duty = 0;
+    ticket = (got_bells[me] || got[me]);
+    if
+    :: poller && running < LIMIT -> ticket = 1
+    :: else
+    fi;
     sort_got();
     if
     :: !poller -> awake()

@@ -61,6 +61,23 @@ void iocp__op_failed(struct iocp__queue *done, struct iocp_op *op, int32_t os_er
     iocp__op_done(done, op, iocp_error_from_os(os_error), os_error);
 }
 
+int iocp__op_advance(struct iocp_op *op, uint64_t sent)
+{
+    op->progress += sent;
+    while (op->u.io.count && op->u.io.slices->size <= sent) {
+        sent -= op->u.io.slices->size;
+        op->u.io.slices++;
+        op->u.io.count--;
+    }
+    if (!op->u.io.count) {
+        iocp__assert(sent == 0); /* no more than there was */
+        return 0;
+    }
+    op->u.io.slices->data = (char *)op->u.io.slices->data + sent;
+    op->u.io.slices->size -= (iocp_slice_size)sent;
+    return 1;
+}
+
 int iocp__probe_error(int os_error)
 {
     int error = iocp_error_from_os(os_error);

@@ -153,7 +153,11 @@ int iocp__probe_error(int os_error);
  * flags to 0: a backend that has one to add (TRUNCATED) puts it in op->event.flags afterwards. */
 void iocp__op_done(struct iocp__queue *done, struct iocp_op *op, int64_t result, int32_t os_error);
 
-/* The same for an error of the system: maps it. */
+/* A send took `sent` bytes: op->progress and the slices go on behind them. Returns 0 when nothing
+ * is left. */
+int iocp__op_advance(struct iocp_op *op, uint64_t sent);
+
+/* The same as iocp__op_done for an error of the system: maps it. */
 void iocp__op_failed(struct iocp__queue *done, struct iocp_op *op, int32_t os_error);
 
 /* The backends of this system, best first, with NULL behind the last: system_linux.c,

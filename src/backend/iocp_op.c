@@ -371,22 +371,6 @@ static void op_start_recv(struct iocp__windows *lane, struct iocp_op *op)
 
 /* ---- Sending. */
 
-/* Takes `sent` bytes off the slices. Returns 0 when nothing is left. */
-static int op_advance(struct iocp_op *op, uint32_t sent)
-{
-    op->progress += sent;
-    while (op->u.io.count && op->u.io.slices->size <= sent) {
-        sent -= op->u.io.slices->size;
-        op->u.io.slices++;
-        op->u.io.count--;
-    }
-    if (!op->u.io.count)
-        return 0;
-    op->u.io.slices->data = (char *)op->u.io.slices->data + sent;
-    op->u.io.slices->size -= sent;
-    return 1;
-}
-
 /* How many slices one call takes; a first one that is too long is put into *out_long, cut. */
 static uint32_t op_send_slices(const struct iocp_op *op, WSABUF *out_long)
 {
@@ -410,7 +394,7 @@ static int op_sent(struct iocp__windows *lane, struct iocp_op *op, DWORD sent)
 {
     int nothing = sent == 0 && op_wants_bytes(op);
 
-    if (!op_advance(op, sent))
+    if (!iocp__op_advance(op, sent))
         iocp__windows_end(lane, op, (int64_t)op->progress);
     else if (nothing)
         iocp__windows_fail(lane, op, WSAECONNABORTED); /* it would go on like that */

@@ -1,7 +1,7 @@
 /* Attempts at operations of sockets, on Linux. See try.h. */
 #include "backend/try.h"
 
-#include "base/assert.h"
+#include "backend/backend.h"
 #include "os/os.h"
 
 #include <iocp/object.h>
@@ -158,22 +158,6 @@ enum iocp__try iocp__try_recv(iocp_handle handle, enum iocp__nature nature,
 
 /* ---- Sending. */
 
-/* Moves the slices behind the bytes that were taken. */
-static void try_advance(struct iocp_op *op, size_t taken)
-{
-    op->progress += taken;
-    while (op->u.io.count > 0 && op->u.io.slices->size <= taken) {
-        taken -= op->u.io.slices->size;
-        op->u.io.slices++;
-        op->u.io.count--;
-    }
-    iocp__assert(taken == 0 || op->u.io.count > 0);
-    if (taken > 0) {
-        op->u.io.slices->data = (char *)op->u.io.slices->data + taken;
-        op->u.io.slices->size -= taken;
-    }
-}
-
 static ssize_t try_send_once(struct iocp_op *op, uint32_t count, struct iocp_address *address)
 {
     int descriptor = (int)op->owner->handle;
@@ -225,7 +209,7 @@ enum iocp__try iocp__try_send(struct iocp_op *op, enum iocp__nature nature,
         }
         if (os_error)
             return try_failed(out_tried, os_error);
-        try_advance(op, (size_t)sent);
+        iocp__op_advance(op, (uint64_t)sent);
         /* The kernel took less than it was given: it is full, and will tell when it is not. */
         if ((size_t)sent < asked)
             return IOCP__TRY_BLOCKED;

@@ -271,22 +271,6 @@ static int op_is_short(const struct iocp_op *op, uint64_t sent)
     return sent < op_chunk(asked);
 }
 
-/* Takes `sent` bytes off the slices. Returns 0 when nothing is left. */
-static int op_advance(struct iocp_op *op, uint64_t sent)
-{
-    op->progress += sent;
-    while (op->u.io.count && op->u.io.slices->size <= sent) {
-        sent -= op->u.io.slices->size;
-        op->u.io.slices++;
-        op->u.io.count--;
-    }
-    if (!op->u.io.count)
-        return 0;
-    op->u.io.slices->data = (char *)op->u.io.slices->data + sent;
-    op->u.io.slices->size -= sent;
-    return 1;
-}
-
 static void op_start_send(struct iocp__uring *uring, struct iocp_op *op)
 {
     if (op->u.io.count)
@@ -304,7 +288,7 @@ static void op_sent(struct iocp__uring *uring, struct iocp_op *op, int32_t resul
     if (op->backend & IOCP__URING_OP_CUT)
         op_count_resubmit(uring);
     op->backend &= (uint8_t)~IOCP__URING_OP_CUT;
-    if (!op_advance(op, (uint32_t)result)) {
+    if (!iocp__op_advance(op, (uint32_t)result)) {
         op_end(uring, op, (int64_t)op->progress);
     } else if (result == 0) {
         op_fail(uring, op, EIO);

@@ -57,7 +57,7 @@ static void gate_count_running(struct iocp__gate *gate, int change)
         gate->running_max = gate->running;
 }
 
-static void gate_push(struct iocp__gate *gate, struct iocp__worker *worker)
+void iocp__gate_push(struct iocp__gate *gate, struct iocp__worker *worker)
 {
     worker->waiting = 1;
     worker->above = NULL;
@@ -69,7 +69,7 @@ static void gate_push(struct iocp__gate *gate, struct iocp__worker *worker)
     iocp__store_seq(&gate->sleepers, gate->sleepers + 1);
 }
 
-static void gate_remove(struct iocp__gate *gate, struct iocp__worker *worker)
+void iocp__gate_remove(struct iocp__gate *gate, struct iocp__worker *worker)
 {
     if (worker->above)
         worker->above->below = worker->below;
@@ -86,7 +86,7 @@ static void gate_remove(struct iocp__gate *gate, struct iocp__worker *worker)
 static void gate_wake(struct iocp__gate *gate, struct iocp__worker *worker, int grant,
                       struct gate_wakes *wakes)
 {
-    gate_remove(gate, worker);
+    iocp__gate_remove(gate, worker);
     if (grant) {
         worker->granted = 1;
         gate_count_running(gate, 1);
@@ -408,7 +408,7 @@ uint64_t iocp__gate_sleep(struct iocp_port *port, struct iocp__worker *worker, u
     worker->wait_deadline_ns = deadline_ns;
     if (!worker->lane)
         gate->parks++;
-    gate_push(gate, worker);
+    iocp__gate_push(gate, worker);
     iocp__lock_release(&gate->lock);
     return deadline_ns;
 }
@@ -418,7 +418,7 @@ void iocp__gate_awake(struct iocp_port *port, struct iocp__worker *worker)
     struct iocp__gate *gate = &port->gate;
     iocp__lock_acquire(&gate->lock);
     if (worker->waiting)
-        gate_remove(gate, worker);
+        iocp__gate_remove(gate, worker);
     worker->ticket = worker->granted;
     worker->granted = 0;
     /* Relaxed: a hint; a watch that stays behind ends one wait for nothing. */

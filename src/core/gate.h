@@ -77,4 +77,8 @@ void iocp__gate_tick(struct iocp_port *port);
 /* Rings the bells that the worker put off. */
 void iocp__gate_settle_owed(struct iocp_port *port);
 
+/* The stack of those that wait; under the gate's lock. Who leaves it has the duty no more. */
+void iocp__gate_push(struct iocp__gate *gate, struct iocp__worker *worker);
+void iocp__gate_remove(struct iocp__gate *gate, struct iocp__worker *worker);
+
 #endif

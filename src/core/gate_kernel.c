@@ -40,38 +40,6 @@ static void kernel_ring(struct iocp_port *port)
     kernel->backend->bell(kernel);
 }
 
-/* ---- The list of those that wait; under the gate's lock. */
-
-static void kernel_push(struct iocp__gate *gate, struct iocp__worker *worker)
-{
-    worker->waiting = 1;
-    worker->above = NULL;
-    worker->below = gate->top;
-    if (gate->top)
-        gate->top->above = worker;
-    gate->top = worker;
-    /* Rule W. */
-    iocp__store_seq(&gate->sleepers, gate->sleepers + 1);
-}
-
-static void kernel_remove(struct iocp__gate *gate, struct iocp__worker *worker)
-{
-    if (worker->above)
-        worker->above->below = worker->below;
-    else
-        gate->top = worker->below;
-    if (worker->below)
-        worker->below->above = worker->above;
-    worker->waiting = 0;
-    iocp__store_seq(&gate->sleepers, gate->sleepers - 1);
-    if (gate->duty == worker)
-        gate->duty = NULL;
-    if (worker->stale) {
-        worker->stale = 0;
-        iocp__store_seq(&gate->stale, gate->stale - 1);
-    }
-}
-
 /* ---- Whether the kernel has to be told. */
 
 static int kernel_ready(struct iocp_port *port)
@@ -166,7 +134,7 @@ uint64_t iocp__gate_kernel_join(struct iocp_port *port, struct iocp__worker *wor
     }
     worker->wait_epoch = epoch;
     worker->wait_deadline_ns = deadline_ns;
-    kernel_push(gate, worker);
+    iocp__gate_push(gate, worker);
     iocp__lock_release(&gate->lock);
     return deadline_ns;
 }
@@ -191,7 +159,11 @@ void iocp__gate_kernel_awake(struct iocp_port *port, struct iocp__worker *worker
 {
     struct iocp__gate *gate = &port->gate;
     iocp__lock_acquire(&gate->lock);
-    kernel_remove(gate, worker);
+    iocp__gate_remove(gate, worker);
+    if (worker->stale) {
+        worker->stale = 0;
+        iocp__store_seq(&gate->stale, gate->stale - 1);
+    }
     int release = !gate->stale && gate->passing;
     iocp__lock_release(&gate->lock);
     if (release)

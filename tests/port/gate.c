@@ -39,7 +39,7 @@ struct town {
     pthread_mutex_t mutex;
     iocp_handle pipe[2];
     uint32_t released; /* atomic */
-    uint32_t where;    /* the member of the crew that was stuck last; read behind `inside` */
+    uint32_t where;    /* atomic: the member of the crew that was stuck last */
     uint64_t worst_ns;
     struct session sessions[SESSIONS];
 };
@@ -77,7 +77,7 @@ static void town_stay(struct town *town)
 
 static void town_get_stuck(struct town *town)
 {
-    town->where = crew_index();
+    __atomic_store_n(&town->where, crew_index(), __ATOMIC_RELAXED);
     latch_add(&town->inside, 1);
     if (town->declared) {
         iocp_blocking_begin();
@@ -328,7 +328,8 @@ TEST(without_a_ticket_it_sleeps)
     do
         iocp_port_stats(town.port, &stats);
     while (stats.seized == before.seized || stats.waits == before.waits);
-    thread_wait_asleep(town.crew.members[1 - town.where].id);
+    uint32_t where = __atomic_load_n(&town.where, __ATOMIC_RELAXED);
+    thread_wait_asleep(town.crew.members[1 - where].id);
     CHECK_EQ(latch_count(&town.outside), 0);
     town_release(&town, 1);
     expect_bytes(town.sessions[0].peer, "B", 1);

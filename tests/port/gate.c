@@ -39,7 +39,6 @@ struct town {
     pthread_mutex_t mutex;
     iocp_handle pipe[2];
     uint32_t released; /* atomic */
-    uint32_t where;    /* atomic: the member of the crew that was stuck last */
     uint64_t worst_ns;
     struct session sessions[SESSIONS];
 };
@@ -77,7 +76,6 @@ static void town_stay(struct town *town)
 
 static void town_get_stuck(struct town *town)
 {
-    __atomic_store_n(&town->where, crew_index(), __ATOMIC_RELAXED);
     latch_add(&town->inside, 1);
     if (town->declared) {
         iocp_blocking_begin();
@@ -306,36 +304,6 @@ TEST(one_of_two_computes)
 TEST(one_of_four_computes)
 {
     check_stuck(&(struct trial){4, 4, WATCH, 1, STUCK_COMPUTE, 0});
-}
-
-/* The only ticket is with a handler that computes. Whoever looks after its lane meanwhile finds
- * packets that it may not take: it sleeps until it may, and does not look again and again. */
-TEST(without_a_ticket_it_sleeps)
-{
-    static struct town town;
-    struct iocp_port_stats before, stats;
-    memset(&town, 0, sizeof(town));
-    town.how = STUCK_COMPUTE;
-    town_open(&town, 1, 2, WATCH);
-    if (port_kernel_is_gate(town.port))
-        SKIP("the kernel has the tickets, and no lane is anybody's");
-    town_ping(&town, 0);
-    send_all(town.sessions[0].peer, "B", 1);
-    latch_wait_for(&town.inside, 1);
-    iocp_port_stats(town.port, &before);
-    for (int i = 1; i < SESSIONS; i++)
-        send_all(town.sessions[i].peer, "P", 1);
-    do
-        iocp_port_stats(town.port, &stats);
-    while (stats.seized == before.seized || stats.waits == before.waits);
-    uint32_t where = __atomic_load_n(&town.where, __ATOMIC_RELAXED);
-    thread_wait_asleep(town.crew.members[1 - where].id);
-    CHECK_EQ(latch_count(&town.outside), 0);
-    town_release(&town, 1);
-    expect_bytes(town.sessions[0].peer, "B", 1);
-    for (int i = 1; i < SESSIONS; i++)
-        expect_bytes(town.sessions[i].peer, "P", 1);
-    town_end(&town);
 }
 
 /* ---- How many at a time. */

@@ -34,8 +34,10 @@ struct iocp_listener_stats {
 };
 
 /* Binds, listens and arms the accept. The config is copied. Gives one reference. A Unix path that
- * nobody listens on any more is replaced. Errors: IOCP_EINVAL, IOCP_EADDRINUSE, IOCP_EADDRNOTAVAIL,
- * IOCP_EPERM, IOCP_EMFILE, IOCP_ENOMEM, IOCP_ECLOSED, as of the system. */
+ * nobody listens on any more is replaced. On Windows nobody else may bind the address meanwhile.
+ * Errors: IOCP_ENOTSUP (Windows: reuse_port, unix_mode; where there are no Unix sockets),
+ * IOCP_EINVAL, IOCP_EADDRINUSE, IOCP_EADDRNOTAVAIL, IOCP_EPERM, IOCP_EMFILE, IOCP_ENOMEM,
+ * IOCP_ECLOSED, as of the system. */
 IOCP_API int iocp_listener_create(struct iocp_port *port, const struct iocp_listener_config *config,
                                   struct iocp_listener **out_listener);
 IOCP_API struct iocp_listener *iocp_listener_ref(struct iocp_listener *listener);

@@ -154,9 +154,9 @@ IOCP_API void iocp_op_recv_from(struct iocp_op *op, void *data, size_t size,
 IOCP_API void iocp_op_send_to(struct iocp_op *op, const void *data, size_t size,
                               struct iocp_address *address);
 
-/* Reads from or writes to a file at `offset`. Several may be pending on one file, in any order. A
- * read at the end of the file is IOCP_EEOF; one close to it may be short. A write is whole or an
- * error. */
+/* Reads from or writes to a file at `offset` (Windows: opened with FILE_FLAG_OVERLAPPED). Several
+ * may be pending on one file, in any order. A read at the end of the file is IOCP_EEOF; one close
+ * to it may be short. A write is whole or an error. */
 IOCP_API void iocp_op_read(struct iocp_op *op, void *data, size_t size, uint64_t offset);
 IOCP_API void iocp_op_write(struct iocp_op *op, const void *data, size_t size, uint64_t offset);
 
@@ -167,7 +167,8 @@ enum iocp_poll_event {
 };
 
 /* Waits until the handle can be read or written; the answer is the events that hold. For handles
- * that other code reads. Errors: IOCP_ENOTSUP where a backend has none (regular files). */
+ * that other code reads. Errors: IOCP_ENOTSUP where a backend has none (regular files; on
+ * Windows all but sockets). */
 IOCP_API void iocp_op_poll(struct iocp_op *op, uint32_t events);
 
 /* Ends with 0 after `timeout_ns`, never earlier, or with IOCP_ECANCELED. Timers end in the order of

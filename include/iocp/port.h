@@ -28,7 +28,8 @@ enum iocp_backend {
 struct iocp_port_config {
     uint32_t concurrency;  /* workers that run at a time; 0: CPUs that this process may use */
     uint32_t backend;      /* enum iocp_backend; one that does not work makes `create` fail */
-    uint32_t lanes;        /* rings or epoll sets at most; 0: the concurrency. Fewer share more */
+    uint32_t lanes;        /* rings or epoll sets at most (Windows: queues before its port); 0: the
+                               concurrency. Fewer share more */
     uint32_t workers_max;  /* threads that may be in wait or dispatch; more get IOCP_EFULL */
     uint32_t buffer_size;  /* bytes of a recv-stream's buffer */
     uint32_t buffer_count; /* most buffers per lane, a power of two up to 32,768 */
@@ -52,15 +53,18 @@ IOCP_API struct iocp_port *iocp_port_unref(struct iocp_port *port);
 
 /* Associates a handle with the port. The object **takes** the handle (closed by
  * `iocp_object_close`) and the port holds one reference on the object until then. The key comes
- * back in each packet. The handle is made non-blocking. Errors, which leave the handle the
- * caller's: IOCP_EINVAL, IOCP_EBUSY (the object is registered already), IOCP_EBADHANDLE,
+ * back in each packet. The handle is made non-blocking. On Windows it belongs to this port for the
+ * rest of its life. Errors, which leave the handle the caller's: IOCP_EINVAL,
+ * IOCP_EBUSY (the object is registered already; Windows: the handle has a port already),
+ * IOCP_EBADHANDLE (Windows: also one that was not opened for overlapped operations),
  * IOCP_ECLOSED. */
 IOCP_API int iocp_port_register(struct iocp_port *port, struct iocp_object *object,
                                 iocp_handle handle, uintptr_t key);
 
 /* Starts a prepared op on a registered object; its outcome, a refusal by the system as well, comes
  * as a packet. For a timer `object` is its owner or NULL, registered or not. Returns 0, or for
- * misuse (no packet then): IOCP_EINVAL (not prepared, wrong object), IOCP_EBUSY (the op is
+ * misuse (no packet then): IOCP_EINVAL (not prepared, wrong object; Windows: a piece of memory of 4
+ * GiB or more), IOCP_EBUSY (the op is
  * pending), IOCP_ECLOSED (the port is closed). */
 IOCP_API int iocp_port_submit(struct iocp_port *port, struct iocp_object *object,
                               struct iocp_op *op);
@@ -100,7 +104,8 @@ IOCP_API void iocp_port_close(struct iocp_port *port);
 
 /* Declares that the calling handler blocks from here on (a database call, a lock, a file): another
  * worker takes its place at once. Every begin needs an end; they nest. Outside a handler both do
- * nothing. After `end` more than `concurrency` handlers may run for a moment, as on Windows. */
+ * nothing. After `end` more than `concurrency` handlers may run for a moment. On Windows the kernel
+ * sees for itself when a handler blocks; there this lets out what the handler has put off. */
 IOCP_API void iocp_blocking_begin(void);
 IOCP_API void iocp_blocking_end(void);
 
@@ -130,14 +135,14 @@ struct iocp_port_stats {
     uint64_t bells;       /* of these, through the kernel wait of a lane */
     uint64_t parks;       /* times a worker parked for want of a lane */
     uint64_t declared;    /* times a handler declared that it blocks */
-    uint64_t detected;    /* workers found blocked: their ticket went on */
-    uint64_t seized;      /* lanes taken from a worker that did not come back in time */
+    uint64_t detected;    /* workers found blocked: their ticket went on; 0 on Windows */
+    uint64_t seized;      /* lanes taken from a worker that was not back in time; 0 on Windows */
     uint64_t resubmits;   /* ops started again: their thread had exited */
     uint64_t starved;     /* streams that found no free buffer and went on later */
     uint64_t objects;     /* registered now */
     uint32_t lanes;       /* now */
     uint32_t workers;     /* threads known now */
-    uint32_t running;     /* of these, out with packets and a ticket */
+    uint32_t running;     /* of these, out with packets and a ticket; on Windows blocked ones too */
     uint32_t running_max; /* highest value of `running` so far */
 };
 

@@ -453,3 +453,45 @@ TEST(one_thread_two_ports)
     CHECK(!iocp_port_unref(ports[0]));
     port_end(ports[1]);
 }
+
+/* ---- What a handler puts off while it is stuck. */
+
+struct stuck {
+    struct iocp_op post; /* first */
+    struct call send;
+    struct thing thing;
+    struct iocp_port *port;
+    struct latch released;
+};
+
+static void send_and_get_stuck(const struct iocp_packet *packet)
+{
+    struct stuck *stuck = (struct stuck *)packet->op;
+    call_submit(&stuck->send, stuck->port, &stuck->thing.object);
+    latch_wait_for(&stuck->released, 1);
+}
+
+/* It blocks and has not said so: what it submitted before goes out all the same, while it waits. */
+TEST(a_stuck_handler_has_sent)
+{
+    struct stuck stuck;
+    struct crew crew;
+    int pair[2];
+    make_connected_pair(pair);
+    stuck.port = port_open(2);
+    latch_init(&stuck.released);
+    thing_open(&stuck.thing, stuck.port, pair[0], 0);
+    call_init(&stuck.send);
+    iocp_op_send(&stuck.send.op, "sent", 4);
+    crew_start(&crew, stuck.port, 2);
+    iocp_op_init(&stuck.post, send_and_get_stuck);
+    iocp_op_post(&stuck.post, 0, 0);
+    CHECK_OK(iocp_port_post(stuck.port, NULL, &stuck.post));
+    expect_bytes(pair[1], "sent", 4);
+    CHECK_EQ(latch_count(&stuck.released), 0);
+    latch_add(&stuck.released, 1);
+    crew_stop(&crew);
+    thing_end(&stuck.thing, stuck.port);
+    net_close(pair[1]);
+    port_end(stuck.port);
+}

@@ -26,6 +26,7 @@
 #define REPORT_PORT(X)                                                                             \
     X(packets)                                                                                     \
     X(submits)                                                                                     \
+    X(landed)                                                                                      \
     X(posts)                                                                                       \
     X(cancels)                                                                                     \
     X(waits)                                                                                       \

@@ -90,6 +90,7 @@ struct iocp_op {
             uint32_t count;
             uint32_t flags;
             void (*gather)(struct iocp_op *op);
+            int (*landed)(struct iocp_op *op);
         } late;
         struct {
             struct iocp_slice one;

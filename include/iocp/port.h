@@ -127,6 +127,7 @@ IOCP_API uint64_t iocp_now_ns(void);
 /* Counters since `create`, each exact, read one after the other. */
 struct iocp_port_stats {
     uint64_t packets; /* packets that left the port */
+    uint64_t landed;  /* sends of sessions that were answered without a packet */
     uint64_t submits; /* ops submitted, posts and timers included */
     uint64_t posts;
     uint64_t cancels;     /* cancel requests that found their op pending */

@@ -10,7 +10,9 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 /* Most slices of one call (UIO_MAXIOV), and most bytes (MAX_RW_COUNT for pages of 4 KiB; it is a
  * little less where pages are larger, which costs one attempt more). */
@@ -92,6 +94,18 @@ enum iocp__nature iocp__try_nature(iocp_handle handle)
     return try_option(handle, SO_DOMAIN) == AF_UNIX ? IOCP__NATURE_UNIX : IOCP__NATURE_STREAM;
 }
 
+/* The two calls of every message, without the C library's recv and send: those are points of
+ * cancellation, which cost two atomic exchanges each in a process of several threads. */
+static ssize_t try_call_recv(iocp_handle handle, void *data, size_t size)
+{
+    return syscall(SYS_recvfrom, (int)handle, data, size, MSG_DONTWAIT, NULL, NULL);
+}
+
+static ssize_t try_call_send(iocp_handle handle, const void *data, size_t size)
+{
+    return syscall(SYS_sendto, (int)handle, data, size, MSG_NOSIGNAL | MSG_DONTWAIT, NULL, 0);
+}
+
 /* ---- Receiving. */
 
 static enum iocp__try try_peek(iocp_handle handle, struct iocp__tried *tried)
@@ -141,7 +155,7 @@ enum iocp__try iocp__try_recv(iocp_handle handle, enum iocp__nature nature,
         return try_peek(handle, out_tried);
     if (nature == IOCP__NATURE_TCP && count == 1 && !address) {
         do {
-            got = recv((int)handle, slices->data, slices->size, MSG_DONTWAIT);
+            got = try_call_recv(handle, slices->data, slices->size);
         } while (got < 0 && errno == EINTR);
         return try_received(nature, asked, got, 0, out_tried);
     }
@@ -160,14 +174,13 @@ enum iocp__try iocp__try_recv(iocp_handle handle, enum iocp__nature nature,
 
 static ssize_t try_send_once(struct iocp_op *op, uint32_t count, struct iocp_address *address)
 {
-    int descriptor = (int)op->owner->handle;
     struct iocp_slice *slices = op->u.io.slices;
     struct msghdr message;
     ssize_t sent;
 
     if (count == 1 && !address) {
         do {
-            sent = send(descriptor, slices->data, slices->size, MSG_NOSIGNAL | MSG_DONTWAIT);
+            sent = try_call_send(op->owner->handle, slices->data, slices->size);
         } while (sent < 0 && errno == EINTR);
         return sent;
     }
@@ -175,7 +188,7 @@ static ssize_t try_send_once(struct iocp_op *op, uint32_t count, struct iocp_add
     if (address)
         message.msg_namelen = address->size;
     do {
-        sent = sendmsg(descriptor, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent = sendmsg((int)op->owner->handle, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
     return sent;
 }

@@ -12,7 +12,7 @@
  * 5. ready_count = ready.count.
  *
  * An op: SENT [lane_submit] → QUEUED [lane_start] → HELD [lane_begin] → READY [lane_publish]
- *        SENT → HELD [lane_start]     QUEUED → READY [canceled]
+ *        SENT → HELD [lane_start]     QUEUED → READY [canceled]     HELD → IDLE [lane_land]
  * An object: REGISTERED [port] → attached [lane_sort_changes] → CLOSING [lane_close]
  *            → CLOSED [lane_forget] */
 #include "core/lane.h"
@@ -344,6 +344,24 @@ static void lane_publish(struct iocp__lane *lane, struct iocp__queue *finished)
     iocp__lock_release(&lane->lock);
 }
 
+/* A late send that was sent whole needs no packet when its owner says so. The object stays: the
+ * port has a reference until the lane gives it back (lane->released). */
+static int lane_land(struct iocp__lane *lane, const struct iocp_event *event)
+{
+    struct iocp_op *op = event->op;
+    struct iocp_object *object = op->owner;
+    /* Relaxed: LATE is set before the submit. */
+    if (!(iocp__load_relaxed(&op->flags) & IOCP__OP_LATE) || event->result < 0)
+        return 0;
+    lane_set_state(op, IOCP__OP_IDLE);
+    if (!op->u.late.landed(op))
+        return 0;
+    iocp_object_unref(object);
+    /* Relaxed: a counter. */
+    iocp__add_relaxed(&lane->landed, 1);
+    return 1;
+}
+
 /* Moves what is done to `finished`; the places of these ops go to the next ones, which may be done
  * at once. */
 static void lane_collect(struct iocp__lane *lane, struct iocp__queue *done,
@@ -352,10 +370,13 @@ static void lane_collect(struct iocp__lane *lane, struct iocp__queue *done,
     struct iocp_event *event;
     while ((event = iocp__queue_pop(done))) {
         /* A stream's packet holds a reference of its own: its last one may be handled first. */
-        if (event->flags & IOCP_PACKET_MORE)
+        if (event->flags & IOCP_PACKET_MORE) {
             iocp_object_ref(event->op->owner);
-        else
+        } else {
             lane_finish(lane, event->op, done);
+            if (lane_land(lane, event))
+                continue;
+        }
         iocp__queue_push(finished, event);
     }
 }
@@ -373,12 +394,19 @@ void iocp__lane_serve(struct iocp__lane *lane, uint64_t deadline_ns)
     while (
         lane_orders(lane, &orders, shared || (deadline_ns != 0 && !done.first && !lane->released)))
         lane_obey(lane, &orders, &done);
+    int look = deadline_ns == 0;
     if (done.first || lane->released)
         deadline_ns = 0;
     backend->wait(lane->kernel, deadline_ns, &done);
     /* Relaxed: a counter. */
     iocp__add_relaxed(&lane->waits, 1);
+    look = look && done.first;
     lane_collect(lane, &done, &finished);
+    /* It was asked for packets, and there were but sends that landed. */
+    if (look && !finished.first) {
+        backend->wait(lane->kernel, 0, &done);
+        lane_collect(lane, &done, &finished);
+    }
     /* Nobody comes back by himself for ops that began just now and were done at once. Each was
      * queued behind another, so there is an end to them. */
     while (shared) {

@@ -76,11 +76,13 @@ void iocp_op_send_slices(struct iocp_op *op, struct iocp_slice *slices, uint32_t
     op->u.io.count = count;
 }
 
-void iocp__op_send_late(struct iocp_op *op, void (*gather)(struct iocp_op *op))
+void iocp__op_send_late(struct iocp_op *op, void (*gather)(struct iocp_op *op),
+                        int (*landed)(struct iocp_op *op))
 {
     op_prepare(op, IOCP_OP_SEND);
     op->flags = IOCP__OP_LATE;
     op->u.late.gather = gather;
+    op->u.late.landed = landed;
 }
 
 void iocp_op_accept(struct iocp_op *op)

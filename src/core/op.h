@@ -23,13 +23,18 @@ enum iocp__op_state {
 
 enum iocp__op_flag {
     IOCP__OP_CANCELED = 1, /* the user asked for its end */
-    IOCP__OP_LATE = 2      /* u.late.gather fills the slices in */
+    IOCP__OP_LATE = 2      /* u.late: gather fills the slices in, landed may save the packet */
 };
 
 /* Prepares a send whose slices `gather` fills in (op->u.late.slices and count, at least one slice
  * and one byte) once per submit: on the thread that holds the lane, right before the kernel gets
  * the op, under no lock. So all that was queued until then leaves in one send. The memory is
- * borrowed until the answer. */
-void iocp__op_send_late(struct iocp_op *op, void (*gather)(struct iocp_op *op));
+ * borrowed until the answer.
+ *
+ * When all of it was sent `landed` is called in the same way. Not 0: that was all, there is no
+ * packet; the op is idle and may be another's by then, and its reference is given back. 0: the
+ * answer goes the way of all. Such an op is not to be canceled by iocp_port_cancel. */
+void iocp__op_send_late(struct iocp_op *op, void (*gather)(struct iocp_op *op),
+                        int (*landed)(struct iocp_op *op));
 
 #endif

@@ -417,6 +417,7 @@ static void port_stats_lane(struct iocp__lane *lane, struct iocp_port_stats *sta
     iocp__lock_release(&lane->lock);
     /* Relaxed: counters. */
     stats->waits += iocp__load_relaxed(&lane->waits);
+    stats->landed += iocp__load_relaxed(&lane->landed);
     stats->objects += iocp__load_relaxed(&lane->objects);
 }
 

@@ -61,6 +61,7 @@ struct iocp__lane {
     struct iocp_object *first_object;
     struct iocp_object *released; /* closed objects whose reference is to be given back */
     uint64_t waits;               /* atomic, the holder's to add to */
+    uint64_t landed;              /* the same */
 };
 
 /* ---- Worker: a thread as one port sees it. */

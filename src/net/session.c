@@ -551,17 +551,32 @@ static void session_peer_ended(struct iocp_session *session)
         iocp__session_close(session, IOCP_CLOSE_PEER);
 }
 
+/* Open, receiving, not paused: nothing is to be done but to wait. What changes from here on comes
+ * with a packet of its own, the stream's answer if no other. */
+static int session_is_steady(struct iocp_session *session)
+{
+    iocp__lock_acquire(&session->lock);
+    int steady = session->state == IOCP__SESSION_OPEN && session->use == IOCP__USE_STREAM &&
+                 !session->paused;
+    iocp__lock_release(&session->lock);
+    return steady;
+}
+
 void iocp__session_run(struct iocp_session *session)
 {
+    int steady;
     do {
         while (session_redeliver(session))
             ;
         session_peer_ended(session);
-        iocp__session_advance(session);
-        session_arm(session);
+        steady = session_is_steady(session);
+        if (!steady) {
+            iocp__session_advance(session);
+            session_arm(session);
+        }
         /* Once more when it was resumed while this ran: that thread saw the stream armed. */
     } while (session_redeliver(session));
-    if (session_take_closed(session))
+    if (!steady && session_take_closed(session))
         session_close_finish(session);
 }
 

@@ -91,6 +91,19 @@ static void send_flag(struct iocp_session *session, unsigned flag)
 
 /* ---- The op. */
 
+static void send_stamp(struct iocp_session *session)
+{
+    if (session->session_class->write_idle_ns)
+        /* Relaxed: a time; the limits look at it. */
+        iocp__store_relaxed(&session->write_stamp, iocp__stamp(iocp_now_ns()));
+}
+
+static void send_count_bytes(struct iocp_session *session, uint64_t size)
+{
+    /* Relaxed: a counter. */
+    iocp__add_relaxed(&iocp__service_shard(session->service, session->id)->bytes_sent, size);
+}
+
 static void send_gather(struct iocp_op *op)
 {
     struct iocp__send_block *block = op->context;
@@ -101,13 +114,38 @@ static void send_gather(struct iocp_op *op)
     iocp__lock_release(&session->lock);
 }
 
+/* All that was queued is sent, on an open session that waits for nothing of it: then the block goes
+ * back at once, without a packet through the queues and the serial order (invariant 1). */
+static int send_landed(struct iocp_op *op)
+{
+    struct iocp__send_block *block = op->context;
+    struct iocp_session *session = block->session;
+    uint32_t size = block->flight_size;
+    iocp__send_landed(block);
+    iocp__lock_acquire(&session->lock);
+    int last = block->count == 0 && session->state == IOCP__SESSION_OPEN &&
+               !(session->flags & IOCP__SESSION_FINISH) && !(session->paused & IOCP__PAUSE_SEND);
+    if (last) {
+        send_set_queued(session, session->queued - size);
+        session->sending = 0;
+        session->block = NULL;
+    }
+    iocp__lock_release(&session->lock);
+    if (!last)
+        return 0;
+    send_stamp(session);
+    send_count_bytes(session, size);
+    iocp__send_block_give(send_pool(session), block);
+    return 1;
+}
+
 /* `sending` is set. */
 static void send_submit(struct iocp_session *session, struct iocp__send_block *block)
 {
     if (block->disconnect)
         iocp_op_disconnect(&block->op);
     else
-        iocp__op_send_late(&block->op, send_gather);
+        iocp__op_send_late(&block->op, send_gather, send_landed);
     int error = iocp_port_submit(session->service->port, &session->object, &block->op);
     if (error == 0)
         return;
@@ -116,13 +154,6 @@ static void send_submit(struct iocp_session *session, struct iocp__send_block *b
     session->sending = 0;
     iocp__lock_release(&session->lock);
     iocp__session_end(session, IOCP_CLOSE_ERROR, error, 0);
-}
-
-static void send_stamp(struct iocp_session *session)
-{
-    if (session->session_class->write_idle_ns)
-        /* Relaxed: a time; the limits look at it. */
-        iocp__store_relaxed(&session->write_stamp, iocp__stamp(iocp_now_ns()));
 }
 
 /* Receiving goes on when little is left, and what a handler left for want of room is offered again.
@@ -213,9 +244,7 @@ static void session_sent(const struct iocp_packet *packet)
     } else if (block->disconnect) {
         send_end_done(session, block);
     } else {
-        /* Relaxed: a counter. */
-        iocp__add_relaxed(&iocp__service_shard(session->service, session->id)->bytes_sent,
-                          (uint64_t)packet->result);
+        send_count_bytes(session, (uint64_t)packet->result);
         send_done(session, block);
     }
     iocp__session_run(session);
@@ -453,6 +482,10 @@ static int send_item(struct iocp_session *session, const struct send_item *item)
     work.item = *item;
     if (session->session_class->send_stall_ns)
         work.now_ns = iocp_now_ns();
+    /* Relaxed: a hint: nothing is queued, so that there is no block, and a try without one would be
+     * in vain. */
+    if (iocp__load_relaxed(&session->queued) == 0)
+        work.spare = iocp__send_block_take(send_pool(session), session, session_sent);
     int result = send_loop(session, &work);
     iocp__send_block_give(send_pool(session), work.spare);
     iocp__send_supply_give(send_pool(session), &work.supply);

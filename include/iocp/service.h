@@ -121,7 +121,7 @@ struct iocp_service_stats {
     uint64_t bytes_received;
     uint64_t bytes_sent;
     uint64_t messages_received; /* calls of received and message */
-    uint64_t messages_sent;     /* sends accepted */
+    uint64_t messages_sent;     /* sends accepted; counted when they are given to the kernel */
     uint64_t sends_refused;
     uint64_t messages_dropped; /* by IOCP_FULL_DROP */
     uint64_t accept_failures;

@@ -230,7 +230,7 @@ enum iocp__send_want iocp__send_copy(struct iocp__send_block *block,
                                      struct iocp__send_supply *supply, const void *data,
                                      uint32_t size, int merge)
 {
-    if (size <= IOCP__SEND_ROOM - block->room_used)
+    if (!block->bulk && size <= IOCP__SEND_ROOM - block->room_used)
         return send_copy_room(block, supply, data, size, merge);
     int fits = block->chunk && size <= IOCP__SEND_CHUNK - block->chunk_used;
     if (!fits && !supply->chunk)
@@ -255,6 +255,27 @@ enum iocp__send_want iocp__send_copy(struct iocp__send_block *block,
         send_append(block, supply,
                     (struct iocp__send_entry){iocp_buffer_ref(block->chunk), offset, size});
     return IOCP__WANT_NOTHING;
+}
+
+int iocp__send_grow(struct iocp__send_block *block, const void *data, uint32_t size)
+{
+    struct iocp__send_segment *tail = block->tail;
+    if (tail->begin == tail->end)
+        return 0;
+    struct iocp__send_entry *last = &tail->entries[tail->end - 1];
+    uint32_t end = last->offset + last->size;
+    if (!last->buffer && end == block->room_used && size <= IOCP__SEND_ROOM - end) {
+        memcpy(block->room + end, data, size);
+        block->room_used += size;
+    } else if (last->buffer && last->buffer == block->chunk && end == block->chunk_used &&
+               size <= IOCP__SEND_CHUNK - end) {
+        memcpy((char *)iocp_buffer_data(block->chunk) + end, data, size);
+        block->chunk_used += size;
+    } else {
+        return 0;
+    }
+    last->size += size;
+    return 1;
 }
 
 enum iocp__send_want iocp__send_buffer(struct iocp__send_block *block,

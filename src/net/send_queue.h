@@ -15,7 +15,7 @@
 
 #define IOCP__SEND_SLICES 32   /* one gather write */
 #define IOCP__SEND_ENTRIES 24  /* of a segment */
-#define IOCP__SEND_ROOM 656    /* small messages inside the block */
+#define IOCP__SEND_ROOM 648    /* small messages inside the block */
 #define IOCP__SEND_CHUNK 4096  /* capacity of a chunk */
 #define IOCP__SEND_LARGE 16384 /* capacity of a large buffer; beyond it each has its own size */
 #define IOCP__SEND_SMALL 64    /* shared buffers up to this are copied when many are queued */
@@ -44,6 +44,8 @@ struct iocp__send_block {
     uint32_t flight_size;
     uint32_t flight_room; /* entries that lay in the room */
     uint32_t disconnect;  /* the op ends the stream */
+    uint32_t messages;    /* appended and not counted by the service yet */
+    uint32_t bulk;        /* more is expected than the room holds: copies go to a chunk at once */
     uint64_t since_ns;    /* atomic: when the present send began */
 
     /* Queued, not on the way. */
@@ -108,6 +110,10 @@ enum iocp__send_want { IOCP__WANT_NOTHING = 0, IOCP__WANT_SEGMENT, IOCP__WANT_CH
 enum iocp__send_want iocp__send_copy(struct iocp__send_block *block,
                                      struct iocp__send_supply *supply, const void *data,
                                      uint32_t size, int merge);
+
+/* Appends a copy to the last entry, when there is room behind it in its memory. Returns 0 when there
+ * is not, and nothing has changed. */
+int iocp__send_grow(struct iocp__send_block *block, const void *data, uint32_t size);
 
 /* Appends a buffer, whose reference it takes unless something is missing. */
 enum iocp__send_want iocp__send_buffer(struct iocp__send_block *block,

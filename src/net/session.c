@@ -55,7 +55,7 @@ static void session_destroy(struct iocp_object *object)
     struct iocp_session *session = iocp__container(object, struct iocp_session, object);
     struct iocp_service *service = session->service;
     iocp__debug(!session->membership && iocp__link_alone(&session->limit_link));
-    iocp__send_block_give(&iocp__service_shard(service, session->id)->sends, session->block);
+    iocp__session_drop_block(session);
     iocp__receive_drop(session);
     iocp__connector_unref(session->connector);
     iocp__release(session, sizeof(*session) + session->session_class->user_size);
@@ -355,9 +355,7 @@ static void session_close_finish(struct iocp_session *session)
     enum iocp_close_reason reason = session->reason;
     /* Relaxed: set in this order of handlers. */
     int opened = iocp__load_relaxed(&session->flags) & IOCP__SESSION_OPENED;
-    struct iocp__send_block *block = session->block;
-    session->block = NULL;
-    iocp__send_block_give(&iocp__service_shard(service, session->id)->sends, block);
+    iocp__session_drop_block(session);
     iocp__receive_drop(session);
     iocp__timeouts_forget(service, session);
     iocp__group_leave_all(session);

@@ -55,7 +55,8 @@ enum iocp__session_flag {
     IOCP__SESSION_END_SENT = 256, /* OPEN and later: our end was sent for it, or is being sent */
     IOCP__SESSION_CANCELER = 512, /* a thread is inside iocp_port_cancel for the op */
     IOCP__SESSION_RERUN = 1024,   /* the canceler is to post the op */
-    IOCP__SESSION_PUT_OFF = 2048  /* the last user of the handle closes it */
+    IOCP__SESSION_PUT_OFF = 2048, /* the last user of the handle closes it */
+    IOCP__SESSION_BULK = 4096     /* the last send was more than the room of a block holds */
 };
 
 #define IOCP__PEER_SIZE 28 /* of sockaddr_in6 */
@@ -201,6 +202,9 @@ static inline uint8_t iocp__session_state(const struct iocp_session *session)
 }
 
 /* ---- Sending (session_send.c). The lock is not held in any. */
+
+/* Gives back what is queued, by whoever is alone with the session. */
+void iocp__session_drop_block(struct iocp_session *session);
 
 /* Moves a closing session on when its queue is empty: sends the end of the stream, waits for the
  * peer's when that was sent, or ends it. */

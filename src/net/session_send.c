@@ -76,6 +76,12 @@ static int send_is_closed(const struct iocp_session *session)
            iocp__load_relaxed(&session->flags) & IOCP__SESSION_FINISH;
 }
 
+/* Relaxed: a hint in any case. */
+static int send_is_bulk(const struct iocp_session *session)
+{
+    return (iocp__load_relaxed(&session->flags) & IOCP__SESSION_BULK) != 0;
+}
+
 static void send_set_queued(struct iocp_session *session, uint32_t queued)
 {
     /* Relaxed: iocp_session_queued looks without the lock. */
@@ -83,10 +89,11 @@ static void send_set_queued(struct iocp_session *session, uint32_t queued)
 }
 
 /* The lock is held. */
-static void send_flag(struct iocp_session *session, unsigned flag)
+static void send_flag(struct iocp_session *session, unsigned flag, int on)
 {
+    unsigned flags = on ? session->flags | flag : session->flags & ~flag;
     /* Relaxed: the lock orders it; those who look without it look for a hint. */
-    iocp__store_relaxed(&session->flags, (uint16_t)(session->flags | flag));
+    iocp__store_relaxed(&session->flags, (uint16_t)flags);
 }
 
 /* ---- The op. */
@@ -104,6 +111,15 @@ static void send_count_bytes(struct iocp_session *session, uint64_t size)
     iocp__add_relaxed(&iocp__service_shard(session->service, session->id)->bytes_sent, size);
 }
 
+/* One addition for all messages of a flight. */
+static void send_count_messages(struct iocp_session *session, uint32_t count)
+{
+    /* Relaxed: a counter. */
+    if (count)
+        iocp__add_relaxed(&iocp__service_shard(session->service, session->id)->messages_sent,
+                          count);
+}
+
 static void send_gather(struct iocp_op *op)
 {
     struct iocp__send_block *block = op->context;
@@ -111,7 +127,20 @@ static void send_gather(struct iocp_op *op)
     uint32_t size_max = session->session_class->send_stall_ns ? SEND_FLIGHT_STALL : SEND_FLIGHT;
     iocp__lock_acquire(&session->lock);
     iocp__send_gather(block, size_max, send_merges(session));
+    uint32_t messages = block->messages;
+    block->messages = 0;
+    send_flag(session, IOCP__SESSION_BULK, block->flight_size > IOCP__SEND_ROOM);
     iocp__lock_release(&session->lock);
+    send_count_messages(session, messages);
+}
+
+void iocp__session_drop_block(struct iocp_session *session)
+{
+    struct iocp__send_block *block = session->block;
+    session->block = NULL;
+    if (block)
+        send_count_messages(session, block->messages);
+    iocp__send_block_give(send_pool(session), block);
 }
 
 /* All that was queued is sent, on an open session that waits for nothing of it: then the block goes
@@ -166,7 +195,7 @@ static int send_unpause(struct iocp_session *session)
     /* A handler that consumed nothing may have done so for want of room here. */
     iocp__store_relaxed(&session->paused,
                         (uint8_t)(session->paused & ~(IOCP__PAUSE_SEND | IOCP__PAUSE_FULL)));
-    send_flag(session, IOCP__SESSION_OFFER);
+    send_flag(session, IOCP__SESSION_OFFER, 1);
     return 1;
 }
 
@@ -175,7 +204,7 @@ static void send_end(struct iocp_session *session, struct iocp__send_block *bloc
 {
     iocp__assert(block->count == 0 && session->queued == 0);
     block->disconnect = 1;
-    send_flag(session, IOCP__SESSION_END_SENT);
+    send_flag(session, IOCP__SESSION_END_SENT, 1);
 }
 
 /* A send was taken whole. */
@@ -313,7 +342,7 @@ static int send_try_finish(struct iocp_session *session, struct iocp__send_block
         session->sending = 1;
         *submit = 1;
     }
-    send_flag(session, IOCP__SESSION_FINISH);
+    send_flag(session, IOCP__SESSION_FINISH, 1);
     return 0;
 }
 
@@ -397,6 +426,7 @@ static void send_appended(struct iocp_session *session, struct send_work *work)
         work->drops_total++;
     }
     send_set_queued(session, queued);
+    block->messages++;
     if (!session->sending) {
         session->sending = 1;
         work->submit = 1;
@@ -422,6 +452,8 @@ static int send_try(struct iocp_session *session, struct send_work *work)
     if (fresh) {
         session->block = work->spare;
         work->spare = NULL;
+        if (session->block)
+            session->block->bulk = send_is_bulk(session);
     }
     work->want_block = !session->block;
     if (work->want_block)
@@ -448,6 +480,15 @@ static int send_fetch(struct iocp_session *session, struct send_work *work)
     return work->spare ? 0 : IOCP_ENOMEM;
 }
 
+/* Before the first try: what a send into an empty queue needs. What cannot be had now is asked for
+ * again when it is missed. */
+static void send_foresee(struct iocp_session *session, struct send_work *work)
+{
+    work->spare = iocp__send_block_take(send_pool(session), session, session_sent);
+    if (!work->item.buffer && send_is_bulk(session))
+        (void)iocp__send_supply_fetch(send_pool(session), &work->supply, IOCP__WANT_CHUNK);
+}
+
 static int send_loop(struct iocp_session *session, struct send_work *work)
 {
     int result;
@@ -466,10 +507,8 @@ static int send_loop(struct iocp_session *session, struct send_work *work)
 static void send_count(struct iocp_session *session, int result, uint32_t drops)
 {
     struct iocp__service_shard *shard = iocp__service_shard(session->service, session->id);
-    /* Relaxed: counters. */
-    if (result == 0)
-        iocp__add_relaxed(&shard->messages_sent, 1);
-    else if (result == IOCP_EFULL)
+    /* Relaxed: counters. What was accepted is counted when it is gathered. */
+    if (result == IOCP_EFULL)
         iocp__add_relaxed(&shard->sends_refused, 1);
     if (drops)
         iocp__add_relaxed(&shard->messages_dropped, drops);
@@ -485,7 +524,7 @@ static int send_item(struct iocp_session *session, const struct send_item *item)
     /* Relaxed: a hint: nothing is queued, so that there is no block, and a try without one would be
      * in vain. */
     if (iocp__load_relaxed(&session->queued) == 0)
-        work.spare = iocp__send_block_take(send_pool(session), session, session_sent);
+        send_foresee(session, &work);
     int result = send_loop(session, &work);
     iocp__send_block_give(send_pool(session), work.spare);
     iocp__send_supply_give(send_pool(session), &work.supply);
@@ -518,6 +557,25 @@ static int send_large(struct iocp_session *session, const void *data, size_t siz
     return result;
 }
 
+/* The common case of a handler that answers the messages of one receive: a copy behind others that
+ * are about to be sent. Returns 0 when it is not that simple, and nothing has changed. */
+static int send_behind(struct iocp_session *session, const void *data, uint32_t size)
+{
+    uint32_t high = iocp__class_send_high(session->session_class);
+    uint32_t pause = iocp__class_send_pause(session->session_class);
+    uint32_t limit = high < pause ? high : pause;
+    iocp__lock_acquire(&session->lock);
+    int done = session->sending && size <= limit && session->queued <= limit - size &&
+               !send_is_closed(session) && send_merges(session) && session->block->count > 0 &&
+               iocp__send_grow(session->block, data, size);
+    if (done) {
+        send_set_queued(session, session->queued + size);
+        session->block->messages++;
+    }
+    iocp__lock_release(&session->lock);
+    return done;
+}
+
 int iocp_session_send(struct iocp_session *session, const void *data, size_t size)
 {
     if (!session || (!data && size))
@@ -528,6 +586,9 @@ int iocp_session_send(struct iocp_session *session, const void *data, size_t siz
         return 0;
     if (size > IOCP__SEND_CHUNK)
         return send_large(session, data, size);
+    /* Relaxed: a hint. */
+    if (iocp__load_relaxed(&session->queued) && send_behind(session, data, (uint32_t)size))
+        return 0;
     struct send_item item = {data, NULL, (uint32_t)size};
     return send_item(session, &item);
 }

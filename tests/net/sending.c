@@ -209,7 +209,6 @@ TEST(full_queue_refuses)
     struct iocp_service_stats stats = host_stats(&host);
     CHECK_GE(stats.sends_refused, 3);
     CHECK_EQ(stats.messages_dropped, 0);
-    CHECK_EQ(stats.messages_sent, count + 2);
     for (uint32_t i = 0; i < count; i++) {
         numbered(data, i);
         recv_exact(fd, got, sizeof(got));
@@ -217,6 +216,7 @@ TEST(full_queue_refuses)
     }
     memset(data, 'z', sizeof(data));
     expect_bytes(fd, data, room);
+    CHECK_EQ(host_stats(&host).messages_sent, count + 2);
     iocp_session_unref(session);
     net_close(fd);
     host_end(&host);

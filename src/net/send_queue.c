@@ -56,6 +56,18 @@ void iocp__send_pool_destroy(struct iocp__send_pool *pool)
     pool->large = iocp_pool_unref(pool->large);
 }
 
+/* All but the op, which stays as it is from one use to the next, and the arrays. */
+static void send_block_clear(struct iocp__send_block *block)
+{
+    size_t begin = offsetof(struct iocp__send_block, flight_count);
+    memset((char *)block + begin, 0, offsetof(struct iocp__send_block, slices) - begin);
+    block->first.next = NULL;
+    block->first.begin = 0;
+    block->first.end = 0;
+    block->head = &block->first;
+    block->tail = &block->first;
+}
+
 struct iocp__send_block *iocp__send_block_take(struct iocp__send_pool *pool,
                                                struct iocp_session *session, iocp_handler *handler)
 {
@@ -66,20 +78,15 @@ struct iocp__send_block *iocp__send_block_take(struct iocp__send_pool *pool,
         pool->block_count--;
     }
     iocp__lock_release(&pool->lock);
-    if (!block)
+    if (!block) {
         block = iocp__allocate(sizeof(*block));
-    if (!block)
-        return NULL;
-    /* All but the arrays and the room. */
-    memset(block, 0, offsetof(struct iocp__send_block, slices));
-    iocp_op_init(&block->op, handler);
-    block->op.context = block;
+        if (!block)
+            return NULL;
+        iocp_op_init(&block->op, handler);
+        block->op.context = block;
+        send_block_clear(block);
+    }
     block->session = session;
-    block->first.next = NULL;
-    block->first.begin = 0;
-    block->first.end = 0;
-    block->head = &block->first;
-    block->tail = &block->first;
     return block;
 }
 
@@ -134,6 +141,7 @@ void iocp__send_block_give(struct iocp__send_pool *pool, struct iocp__send_block
             send_segment_give(pool, segment);
     }
     iocp_buffer_unref(block->chunk);
+    send_block_clear(block);
     iocp__lock_acquire(&pool->lock);
     int keep = pool->block_count < IOCP__SEND_POOL_BLOCKS;
     if (keep) {

@@ -18,7 +18,6 @@
 #define IOCP__SEND_ROOM 648    /* small messages inside the block */
 #define IOCP__SEND_CHUNK 4096  /* capacity of a chunk */
 #define IOCP__SEND_LARGE 16384 /* capacity of a large buffer; beyond it each has its own size */
-#define IOCP__SEND_SMALL 64    /* shared buffers up to this are copied when many are queued */
 #define IOCP__SEND_DROPS 32    /* buffers given back at once */
 
 struct iocp__send_entry {
@@ -88,7 +87,7 @@ void iocp__send_pool_destroy(struct iocp__send_pool *pool);
 int iocp__send_pool_buffer(struct iocp__send_pool *pool, size_t size,
                            struct iocp_buffer **out_buffer);
 
-/* An empty block with an idle op for the session, or NULL. */
+/* An empty block with an idle op for the session, or NULL. A pool has one `handler`. */
 struct iocp__send_block *iocp__send_block_take(struct iocp__send_pool *pool,
                                                struct iocp_session *session, iocp_handler *handler);
 /* Gives it back with all that is queued in it. NULL is fine. */
@@ -111,8 +110,8 @@ enum iocp__send_want iocp__send_copy(struct iocp__send_block *block,
                                      struct iocp__send_supply *supply, const void *data,
                                      uint32_t size, int merge);
 
-/* Appends a copy to the last entry, when there is room behind it in its memory. Returns 0 when there
- * is not, and nothing has changed. */
+/* Appends a copy to the last entry, when there is room behind it in its memory. Returns 0 when
+ * there is not, and nothing has changed. */
 int iocp__send_grow(struct iocp__send_block *block, const void *data, uint32_t size);
 
 /* Appends a buffer, whose reference it takes unless something is missing. */

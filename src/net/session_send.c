@@ -30,9 +30,15 @@
  * send_stall_ns sees progress. */
 #define SEND_FLIGHT (256u * 1024)
 #define SEND_FLIGHT_STALL (32u * 1024)
-/* With more entries queued, small shared buffers are copied, so that the queue's own memory stays
- * in proportion to its bytes. */
+/* Shared buffers up to this size are copied behind what is queued, while that is little: less work
+ * than two atomic counts on a line that all members' workers write, and one piece for the kernel.
+ * A peer that does not keep up goes on sharing, so that a backlog of many peers is there once. */
+#define SEND_COPY 256
+#define SEND_COPY_QUEUED (16u * 1024)
+/* With more entries queued, shared buffers up to SEND_TINY are copied all the same: the queue's own
+ * memory stays in proportion to its bytes. */
 #define SEND_MANY 64
+#define SEND_TINY 64
 
 struct send_item {
     const void *data;
@@ -399,12 +405,22 @@ static int send_make_room(struct iocp_session *session, struct send_work *work)
     return 0;
 }
 
+/* Whether a shared buffer is copied. */
+static int send_is_copied(const struct iocp_session *session, uint32_t size)
+{
+    const struct iocp__send_block *block = session->block;
+    if (size <= SEND_TINY && block->count > SEND_MANY)
+        return 1;
+    return size <= SEND_COPY && (block->count > 0 || block->bulk) &&
+           session->queued <= SEND_COPY_QUEUED && send_merges(session);
+}
+
 static int send_append(struct iocp_session *session, struct send_work *work)
 {
     struct iocp__send_block *block = session->block;
     const struct send_item *item = &work->item;
     int merge = send_merges(session);
-    int copy = !item->buffer || (item->size <= IOCP__SEND_SMALL && block->count > SEND_MANY);
+    int copy = !item->buffer || send_is_copied(session, item->size);
     if (copy)
         work->want = iocp__send_copy(block, &work->supply, item->data, item->size, merge);
     else
@@ -485,7 +501,7 @@ static int send_fetch(struct iocp_session *session, struct send_work *work)
 static void send_foresee(struct iocp_session *session, struct send_work *work)
 {
     work->spare = iocp__send_block_take(send_pool(session), session, session_sent);
-    if (!work->item.buffer && send_is_bulk(session))
+    if (send_is_bulk(session) && (!work->item.buffer || work->item.size <= SEND_COPY))
         (void)iocp__send_supply_fetch(send_pool(session), &work->supply, IOCP__WANT_CHUNK);
 }
 
@@ -558,12 +574,15 @@ static int send_large(struct iocp_session *session, const void *data, size_t siz
 }
 
 /* The common case of a handler that answers the messages of one receive: a copy behind others that
- * are about to be sent. Returns 0 when it is not that simple, and nothing has changed. */
-static int send_behind(struct iocp_session *session, const void *data, uint32_t size)
+ * are about to be sent, while at most `limit` bytes are queued. Returns 0 when it is not that
+ * simple, and nothing has changed. */
+static int send_behind(struct iocp_session *session, const void *data, uint32_t size,
+                       uint32_t limit)
 {
     uint32_t high = iocp__class_send_high(session->session_class);
     uint32_t pause = iocp__class_send_pause(session->session_class);
-    uint32_t limit = high < pause ? high : pause;
+    limit = high < limit ? high : limit;
+    limit = pause < limit ? pause : limit;
     iocp__lock_acquire(&session->lock);
     int done = session->sending && size <= limit && session->queued <= limit - size &&
                !send_is_closed(session) && send_merges(session) && session->block->count > 0 &&
@@ -587,7 +606,8 @@ int iocp_session_send(struct iocp_session *session, const void *data, size_t siz
     if (size > IOCP__SEND_CHUNK)
         return send_large(session, data, size);
     /* Relaxed: a hint. */
-    if (iocp__load_relaxed(&session->queued) && send_behind(session, data, (uint32_t)size))
+    if (iocp__load_relaxed(&session->queued) &&
+        send_behind(session, data, (uint32_t)size, UINT32_MAX))
         return 0;
     struct send_item item = {data, NULL, (uint32_t)size};
     return send_item(session, &item);
@@ -601,7 +621,13 @@ int iocp_session_send_buffer(struct iocp_session *session, struct iocp_buffer *b
         return IOCP_ECLOSED;
     if (iocp_buffer_size(buffer) == 0)
         return 0;
-    struct send_item item = {iocp_buffer_data(buffer), buffer, (uint32_t)iocp_buffer_size(buffer)};
+    const void *data = iocp_buffer_data(buffer);
+    uint32_t size = (uint32_t)iocp_buffer_size(buffer);
+    /* Relaxed: a hint. */
+    if (size <= SEND_COPY && iocp__load_relaxed(&session->queued) &&
+        send_behind(session, data, size, SEND_COPY_QUEUED))
+        return 0;
+    struct send_item item = {data, buffer, size};
     return send_item(session, &item);
 }
 

@@ -61,6 +61,92 @@ TEST(many_small_sends_leave_as_one)
     host_end(&host);
 }
 
+struct landing {
+    struct iocp_port *port;
+    uint64_t count;
+};
+
+static int has_landed(void *context)
+{
+    const struct landing *landing = context;
+    struct iocp_port_stats stats;
+    iocp_port_stats(landing->port, &stats);
+    return stats.landed >= landing->count;
+}
+
+/* The answer of a send that nobody waits for is no packet: there is one for each receive. */
+TEST(a_send_that_landed_has_no_packet)
+{
+    struct host host;
+    struct iocp_port_stats before;
+    struct iocp_port_stats after;
+    char data[1000];
+    host_init(&host);
+    host.received_hook = send_100;
+    host_start(&host);
+    int fd = host_connect(&host);
+    struct landing landing = {iocp_service_port(host.service), 1};
+    send_all(fd, "x", 1);
+    recv_exact(fd, data, sizeof(data));
+    wait_until(has_landed, &landing);
+    iocp_port_stats(landing.port, &before);
+    for (int i = 0; i < 10; i++) {
+        send_all(fd, "x", 1);
+        recv_exact(fd, data, sizeof(data));
+    }
+    landing.count = before.landed + 10;
+    wait_until(has_landed, &landing);
+    iocp_port_stats(landing.port, &after);
+    CHECK_EQ(after.packets - before.packets, 10);
+    CHECK_EQ(after.landed - before.landed, 10);
+    net_close(fd);
+    host_end(&host);
+}
+
+static size_t publish_100(struct host *host, struct iocp_session *session, const void *data,
+                          size_t size)
+{
+    (void)host, (void)data;
+    for (uint32_t i = 0; i < 100; i++) {
+        /* Sizes on both sides of what is copied, sent by turns. */
+        uint32_t sizes[] = {1, 64, 250, 256, 257, 1000};
+        uint32_t length = sizes[i % 6];
+        char text[1000];
+        struct iocp_buffer *buffer;
+        memset(text, 'a' + (int)(i % 26), length);
+        CHECK_OK(iocp_buffer_copy(text, length, &buffer));
+        CHECK_OK(iocp_session_send_buffer(session, buffer));
+        iocp_buffer_unref(buffer);
+        CHECK_OK(iocp_session_send(session, text, length < 64 ? length : 64));
+    }
+    return size;
+}
+
+/* Shared buffers and copies, small and large, keep their order. Twice: the second time the session
+ * expects much. */
+TEST(shared_and_copied_messages_keep_their_order)
+{
+    struct host host;
+    char data[2000];
+    host_init(&host);
+    host.received_hook = publish_100;
+    host_start(&host);
+    int fd = host_connect(&host);
+    for (int round = 0; round < 2; round++) {
+        send_all(fd, "x", 1);
+        for (uint32_t i = 0; i < 100; i++) {
+            uint32_t sizes[] = {1, 64, 250, 256, 257, 1000};
+            uint32_t length = sizes[i % 6] + (sizes[i % 6] < 64 ? sizes[i % 6] : 64);
+            char expected[2000];
+            memset(expected, 'a' + (int)(i % 26), length);
+            recv_exact(fd, data, length);
+            CHECK_MEM(data, expected, length);
+        }
+    }
+    net_close(fd);
+    host_end(&host);
+}
+
 /* Steady state: an exchange of messages allocates nothing. */
 TEST(messages_allocate_nothing)
 {

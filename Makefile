@@ -6,7 +6,7 @@ ARGS ?=
 SECONDS ?= 60
 
 .DEFAULT_GOAL := build
-.PHONY: build windows run test asan tsan sim fuzz bench install clean help
+.PHONY: build windows load run test asan tsan sim fuzz bench install clean help
 
 ## make                 installs what is missing, builds libraries and programs into build/release
 build:
@@ -19,6 +19,12 @@ windows:
 	@tools/bootstrap windows
 	@cmake --preset windows >/dev/null
 	@cmake --build build/windows --target iocp_product --parallel $(JOBS)
+
+## make load            the same as make, and iocp-load, with a library that it fetches
+load:
+	@tools/bootstrap load
+	@cmake --preset release >/dev/null
+	@cmake --build build/release --target iocp_product --parallel $(JOBS)
 
 ## make run ARGS="..."  builds and starts the chat server; ARGS=--help shows its options
 run: build

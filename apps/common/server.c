@@ -24,7 +24,7 @@ static void server_stopped(struct iocp_service *service, void *context)
     system_wake();
 }
 
-static _Noreturn void server_refuse(const struct server_options *options, int error)
+_Noreturn void server_refuse(const struct server_options *options, int error)
 {
     char reason[256] = "";
     const char *asked = getenv("IOCP_BACKEND");

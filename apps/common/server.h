@@ -26,6 +26,9 @@ struct server_hooks {
     void *context;
 };
 
+/* Ends the process by start_fail: there is no port, because of `error`. */
+_Noreturn void server_refuse(const struct server_options *options, int error);
+
 /* Prepares the process (system_init) and makes the service. Ends the process by start_fail when
  * that cannot be. */
 void server_init(struct server *server, const struct server_options *options);

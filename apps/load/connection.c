@@ -40,7 +40,8 @@ static void connection_finish(struct connection *connection)
 {
     if (!connection->finished) {
         connection->finished = true;
-        load_finished(connection->load);
+        load_finished(connection->load,
+                      connection->index < options_talkers(connection->load->options));
     }
 }
 
@@ -371,14 +372,17 @@ static void connection_on_timer(const struct iocp_packet *packet)
         connection_round(connection);
         return;
     }
-    if (!connection->ready && !connection->ended) {
+    if (connection->ended) {
+        return;
+    }
+    if (!connection->ready) {
         if (!connection_open(connection)) {
             load_open_next(connection->load);
         }
         return;
     }
     connection->talking = true;
-    if (load->options->rate != 0 && !connection->ended && !load_is_closed(load)) {
+    if (load->options->rate != 0 && !load_is_closed(load)) {
         connection_schedule(connection);
     }
     connection_pump(connection);
@@ -413,6 +417,8 @@ static void connection_on_kick(const struct iocp_packet *packet)
     struct connection *connection = connection_of(packet);
     if (load_is_closed(connection->load)) {
         connection_settle(connection);
+    } else if (!connection->ready && load_is_late(connection->load)) {
+        connection_break(connection, TALLY_timed_out, "it was not open in time");
     } else {
         connection_send_probe(connection);
     }

@@ -14,7 +14,7 @@ enum {
     LOAD_BUFFER_SIZE = 16 * 1024,   /* of what is received */
     LOAD_BUFFER_LARGE = 128 * 1024, /* for large messages */
     LOAD_PROBE_MS = 50,
-    LOAD_PROBES_MAX = 200
+    LOAD_PROBES_MAX = 100
 };
 
 static struct load *load_of(const struct iocp_packet *packet)
@@ -240,6 +240,18 @@ static void load_on_all_open(const struct iocp_packet *packet)
     }
 }
 
+/* Those that are not open yet are given up. */
+static void load_on_open_timer(const struct iocp_packet *packet)
+{
+    struct load *load = load_of(packet);
+    if (load_phase(load) == LOAD_OPENING) {
+        atomic_store_explicit(&load->late, true, memory_order_relaxed);
+        for (uint32_t i = 0; i < load->options->connections; i++) {
+            connection_kick(&load->connections[i]);
+        }
+    }
+}
+
 static void load_on_probe_timer(const struct iocp_packet *packet)
 {
     if (load_phase(load_of(packet)) == LOAD_GATHERING) {
@@ -307,8 +319,11 @@ void load_opened(struct load *load)
     }
 }
 
-void load_finished(struct load *load)
+void load_finished(struct load *load, bool talked)
 {
+    if (talked && atomic_fetch_sub_explicit(&load->talkers, 1, memory_order_acq_rel) == 1) {
+        load_stop(load); /* those that listen would wait for ever */
+    }
     if (atomic_fetch_sub_explicit(&load->unfinished, 1, memory_order_acq_rel) == 1) {
         load_post(load, &load->done);
     }
@@ -327,22 +342,20 @@ void load_probed(struct load *load)
 void load_open_next(struct load *load)
 {
     const struct load_options *options = load->options;
-    uint32_t index;
+    /* Relaxed: a number for each. */
+    uint32_t index = atomic_fetch_add_explicit(&load->next, 1, memory_order_relaxed);
 
-    /* A loop: what fails at once is followed by the next. Relaxed: a number for each. */
-    while (!load_is_closed(load) &&
-           (index = atomic_fetch_add_explicit(&load->next, 1, memory_order_relaxed)) <
-               options->connections) {
+    if (index < options->connections && !load_is_closed(load)) {
         uint64_t at_ns = load->started_ns + options->ramp_ns * index / options->connections;
         uint64_t now_ns = iocp_now_ns();
-        if (now_ns < at_ns) {
-            connection_start_in(&load->connections[index], at_ns - now_ns);
-            return;
-        }
-        if (connection_open(&load->connections[index])) {
-            return;
-        }
+        connection_start_in(&load->connections[index], at_ns > now_ns ? at_ns - now_ns : 0);
     }
+}
+
+bool load_is_late(const struct load *load)
+{
+    /* Relaxed: nothing else goes with it. */
+    return atomic_load_explicit(&load->late, memory_order_relaxed);
 }
 
 /* ---- From start to end. */
@@ -418,6 +431,7 @@ static void load_init_ops(struct load *load)
 {
     iocp_object_init(&load->object, &load_class);
     iocp_op_init(&load->timer, load_on_timer);
+    iocp_op_init(&load->open_timer, load_on_open_timer);
     iocp_op_init(&load->probe_timer, load_on_probe_timer);
     iocp_op_init(&load->all_open, load_on_all_open);
     iocp_op_init(&load->all_here, load_on_all_here);
@@ -448,6 +462,7 @@ void load_init(struct load *load, const struct load_options *options)
     }
     atomic_store(&load->opening, options->connections);
     atomic_store(&load->unfinished, options->connections);
+    atomic_store(&load->talkers, options_talkers(options));
     atomic_store(&load->begin_ns, UINT64_MAX);
     atomic_store(&load->end_ns, UINT64_MAX);
     load_set_phase(load, LOAD_OPENING);
@@ -469,6 +484,7 @@ void load_start(struct load *load)
         for (int i = 0; i < LOAD_OPENING_MAX; i++) {
             load_open_next(load);
         }
+        load_set_timer(load, &load->open_timer, options->ramp_ns + options->open_ns);
     }
     int error = iocp_workers_launch(load->port, &config, &load->workers);
     if (error < 0) {

@@ -41,6 +41,7 @@ struct load {
     uint32_t batch;         /* most messages in one send */
 
     struct iocp_op timer; /* the end of warming, measuring, draining */
+    struct iocp_op open_timer;
     struct iocp_op probe_timer;
     struct iocp_op all_open;
     struct iocp_op all_here;
@@ -56,8 +57,10 @@ struct load {
     atomic_uint phase;             /* enum load_phase; written by the load's handlers */
     atomic_bool stopping;          /* `stop` has been posted */
     atomic_uint next;              /* the connection to be opened next */
+    atomic_bool late;              /* the time to open is over */
     atomic_uint opening;           /* connections that are neither ready nor failed */
     atomic_uint present;           /* ready, and not broken */
+    atomic_uint talkers;           /* connections that talk, and are not finished */
     atomic_uint unfinished;        /* connections that have something left to do */
     atomic_uint probe;             /* number of the probe under way */
     atomic_bool probe_wanted;      /* nobody has sent it yet */
@@ -91,11 +94,14 @@ bool load_is_closed(const struct load *load);
 /* How many messages were sent in all; does not change once the load is closed. */
 uint64_t load_sent(const struct load *load);
 
-void load_opened(struct load *load);   /* one connection is ready or has failed */
-void load_finished(struct load *load); /* one connection has nothing left to do */
-void load_probed(struct load *load);   /* the probe has reached one more connection */
-/* Opens the next connection, unless all are or the load is closed. */
+void load_opened(struct load *load); /* one connection is ready or has failed */
+/* One connection, which talked or listened, has nothing left to do. */
+void load_finished(struct load *load, bool talked);
+void load_probed(struct load *load); /* the probe has reached one more connection */
+/* Has the next connection opened, unless all are or the load is closed. */
 void load_open_next(struct load *load);
+/* Who is not open by now has failed. */
+bool load_is_late(const struct load *load);
 
 /* The time when message `number` of a connection is due, with --rate. */
 uint64_t load_due_ns(const struct load *load, uint32_t index, uint64_t number);

@@ -37,6 +37,7 @@ static const char options_help[] =
     "  --rate N             messages a second of all, sent when they are due and not when the\n"
     "                       last answer came (default 0: when the last answer came)\n"
     "  --ramp SECONDS       time to open the connections in (default 0: as fast as they open)\n"
+    "  --open SECONDS       how long that may take besides (default 30)\n"
     "  --warmup SECONDS     load that is not measured, at first (default 0)\n"
     "  --time SECONDS       load that is measured (default 10; with --messages no limit)\n"
     "  --messages N         end after so many messages\n"
@@ -69,6 +70,7 @@ enum options_code {
     OPTION_TALKERS,
     OPTION_RATE,
     OPTION_RAMP,
+    OPTION_OPEN,
     OPTION_WARMUP,
     OPTION_TIME,
     OPTION_MESSAGES,
@@ -93,6 +95,7 @@ static const struct option options_long[] = {
     {"talkers", required_argument, NULL, OPTION_TALKERS},
     {"rate", required_argument, NULL, OPTION_RATE},
     {"ramp", required_argument, NULL, OPTION_RAMP},
+    {"open", required_argument, NULL, OPTION_OPEN},
     {"warmup", required_argument, NULL, OPTION_WARMUP},
     {"time", required_argument, NULL, OPTION_TIME},
     {"messages", required_argument, NULL, OPTION_MESSAGES},
@@ -208,6 +211,7 @@ static bool options_take_time(struct load_options *options, int option, const ch
         uint64_t *time_ns;
     } times[] = {
         {OPTION_RAMP, "--ramp", 0, &options->ramp_ns},
+        {OPTION_OPEN, "--open", 0.001, &options->open_ns},
         {OPTION_WARMUP, "--warmup", 0, &options->warmup_ns},
         {OPTION_TIME, "--time", 0.001, &options->time_ns},
         {OPTION_DRAIN, "--drain", 0, &options->drain_ns},
@@ -325,6 +329,7 @@ void options_parse(struct load_options *options, int argc, char **argv)
         .connections = 50,
         .size = 64,
         .sources = 1,
+        .open_ns = 30 * OPTIONS_NS_PER_S,
         .drain_ns = 5 * OPTIONS_NS_PER_S,
     };
     while ((option = arguments_next(&options->server, argc, argv, options_long)) != -1) {

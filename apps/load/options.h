@@ -23,6 +23,7 @@ struct load_options {
     uint32_t server_pid; /* 0: none */
     uint32_t slow_percent;
     uint64_t ramp_ns;
+    uint64_t open_ns; /* besides the ramp */
     uint64_t warmup_ns;
     uint64_t time_ns; /* 0: until all messages are done */
     uint64_t drain_ns;

@@ -317,7 +317,7 @@ static void summary_json(FILE *file, const struct summary *summary)
             options->depth, options_talkers(options), options->rate, options->server.workers,
             load->backend, options->verify ? "true" : "false");
     fprintf(file,
-            " \"seconds\": %.6f, \"messages\": %" PRIu64 ", \"deliveries\": %" PRIu64
+            " \"seconds\": %.9f, \"messages\": %" PRIu64 ", \"deliveries\": %" PRIu64
             ", \"bytes\": %" PRIu64 ", \"messages_per_second\": %.1f, "
             "\"deliveries_per_second\": %.1f, \"unsent\": %" PRIu64
             ", \"connections_opened\": %" PRIu64 ", \"connections_failed\": %" PRIu64,

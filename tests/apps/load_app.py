@@ -87,9 +87,9 @@ def slow_ones_apart():
                 connection.sendall(frame)
     for answered in (True, False):
         tags.clear()
-        errors = {} if answered else {"lost": 2}
+        drain, errors = (20, {}) if answered else (2, {"lost": 2})
         figures, _ = serving(serve, "--protocol", "framed", "--connections", 20, "--slow-percent",
-                             10, "--time", 0.1, "--drain", 0.05, "--verify", **errors)
+                             10, "--time", 0.1, "--drain", drain, "--verify", **errors)
         check_equal(sorted(map(sorted, tags.values())), [[b"M"]] * 18 + [[b"S"]] * 2, "tags")
         check(figures["latency_us"]["min"] > 0, f"no times: {figures}")
         check_equal(figures["latency_slow_us"]["max"] > 0, answered, "that there are slow ones")

@@ -1,5 +1,6 @@
 """iocp-load, and servers for it that do what no server should: each is a function that is run in a
 thread of its own for each connection."""
+import contextlib
 import json
 import os
 import socket
@@ -139,7 +140,11 @@ class Room:
         for frame in frames(connection):
             with self.lock:
                 for member, other in self.members.items():
-                    for part in self.spoil(frame, member):
-                        other.sendall(part)
+                    self.deliver(other, self.spoil(frame, member))
         with self.lock:
             del self.members[number]
+
+    def deliver(self, member, parts):
+        with contextlib.suppress(ConnectionError):  # its own thread finds that out as well
+            for part in parts:
+                member.sendall(part)

@@ -251,6 +251,10 @@ static void options_check_protocol(const struct load_options *options)
         usage_fail(server, "--depth and --rate: with --protocol %s a connection sends one message",
                    name);
     }
+    if (protocol == &protocol_idle && (options->messages != 0 || options->warmup_ns != 0)) {
+        usage_fail(server, "%s: not with --protocol idle",
+                   options->messages != 0 ? "--messages" : "--warmup");
+    }
     if (options->slow_percent != 0 && (protocol->fan_out || protocol->single)) {
         usage_fail(server, "--slow-percent: not with --protocol %s", name);
     }

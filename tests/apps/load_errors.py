@@ -6,8 +6,7 @@ import sys
 import threading
 
 sys.dont_write_bytecode = True
-from support import (DEADLINE_S, check, check_equal, free_port, run,  # noqa: E402
-                     start_chat)
+from support import DEADLINE_S, check, check_equal, run, start_chat  # noqa: E402
 from support.peer import Room, pieces, reset, run_load, serving  # noqa: E402
 
 
@@ -97,12 +96,16 @@ def no_answer():
 
 
 def nobody_listens():
-    figures, text = run_load("--connections", 300, f"127.0.0.1:{free_port()}", refused=300)
-    check_equal((figures["connections_opened"], figures["connections_failed"]), (0, 300), "opened")
-    check("connection refused" in text, text)
-    figures, _ = run_load("--protocol", "storm", "--messages", 5, f"127.0.0.1:{free_port()}",
-                          refused=5)
-    check_equal((figures["messages"], figures["connections_failed"]), (0, 5), "messages")
+    """The port is taken, so that no connection can be given it as its own and reach itself."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        figures, text = run_load("--connections", 300, address, refused=300)
+        check("connection refused" in text, text)
+        opened = (figures["connections_opened"], figures["connections_failed"])
+        check_equal(opened, (0, 300), "opened")
+        figures, _ = run_load("--protocol", "storm", "--messages", 5, address, refused=5)
+        check_equal((figures["messages"], figures["connections_failed"]), (0, 5), "messages")
 
 
 def some_go_on():

@@ -14,11 +14,11 @@ ERRORS = ("refused", "reset", "closed", "timed_out", "no_address", "no_descripto
           "malformed", "lost", "repeated", "unexpected", "absent", "rejected", "other")
 
 
-def start_load(*arguments):
+def start_load(*arguments, **how):
     name = "iocp-load"
     if not os.path.exists(os.path.join(programs_folder, name + (".exe" if windows else ""))):
         raise Skip(f"{name} is not built for want of HdrHistogram_c: tools/bootstrap load gets it")
-    return Program(name, *backend_arguments(), *map(str, arguments))
+    return Program(name, *backend_arguments(), *map(str, arguments), **how)
 
 
 def run_load(*arguments, **errors):
@@ -137,12 +137,14 @@ class Room:
     def serve(self, connection, number):
         with self.lock:
             self.members[number] = connection
-        for frame in frames(connection):
+        try:
+            for frame in frames(connection):
+                with self.lock:
+                    for member, other in self.members.items():
+                        self.deliver(other, self.spoil(frame, member))
+        finally:
             with self.lock:
-                for member, other in self.members.items():
-                    self.deliver(other, self.spoil(frame, member))
-        with self.lock:
-            del self.members[number]
+                del self.members[number]
 
     def deliver(self, member, parts):
         with contextlib.suppress(ConnectionError):  # its own thread finds that out as well

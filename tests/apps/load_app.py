@@ -197,7 +197,7 @@ def interrupt(arguments, begun):
             connection.sendall(piece)
             begun.set()
     peer = Peer(serve)
-    load = start_load("--json", "-", *arguments, peer.address)
+    load = start_load("--json", "-", "--drain", 3600, *arguments, peer.address)
     check(begun.wait(DEADLINE_S), f"{arguments}: no load")
     load.send_signal(STOP)
     output, report = load.wait(0)

@@ -5,7 +5,8 @@ function(iocp_target_rules target)
     set_target_properties(${target} PROPERTIES
         C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF C_VISIBILITY_PRESET hidden)
     target_compile_options(${target} PRIVATE
-        -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla)
+        -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wvla
+        $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes$<SEMICOLON>-Wmissing-prototypes>)
     if(IOCP_WERROR)
         target_compile_options(${target} PRIVATE -Werror)
     endif()

@@ -2,7 +2,7 @@
  * variables of which each thread has its own.
  *
  * Every use names its memory order and says at the call why that one. An MSVC build needs this file
- * written anew, and no other. */
+ * and bits.h written anew, and no other. */
 #ifndef IOCP_BASE_ATOMIC_H
 #define IOCP_BASE_ATOMIC_H
 

@@ -174,12 +174,7 @@ static void packet_expire_timers(struct iocp_port *port)
     uint64_t now = iocp__os_now_ns();
     if (first > now)
         return;
-    struct iocp__queue done;
-    iocp__queue_init(&done);
-    iocp__timers_expire(&port->timers, now, &done);
-    int several = done.count > 1;
-    iocp__lane_push(port->lanes[0], &done);
-    if (several)
+    if (iocp__timers_expire(&port->timers, now, port->lanes[0]) > 1)
         iocp__gate_work(port);
 }
 

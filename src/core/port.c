@@ -82,7 +82,7 @@ int iocp_port_create(const struct iocp_port_config *config, struct iocp_port **o
     port->config = *config;
     uint32_t limit = config->concurrency ? config->concurrency : iocp__cpu_count();
     iocp__gate_init(&port->gate, limit);
-    iocp__timers_init(&port->timers);
+    iocp__timers_init(&port->timers, iocp__os_now_ns());
     int error =
         iocp__choose_backend(config->backend, &port->backend, port->reason, sizeof(port->reason));
     if (error < 0)
@@ -153,10 +153,8 @@ static int port_is_quiet(struct iocp_port *port)
 /* Closes every object, waits for the kernel's last answers, and drops them. */
 static void port_drain(struct iocp_port *port)
 {
-    struct iocp__queue timers;
-    iocp__queue_init(&timers);
-    iocp__timers_expire(&port->timers, UINT64_MAX, &timers);
-    iocp__lane_push(port->lanes[0], &timers);
+    while (iocp__timers_expire(&port->timers, UINT64_MAX - 1, port->lanes[0]))
+        ;
     do {
         for (uint32_t i = 0; i < port->lane_count; i++) {
             struct iocp__lane *lane = port->lanes[i];

@@ -3,11 +3,11 @@
  *   port ─┬─ lanes      sources of completions; each held by one worker at a time
  *         ├─ gate       tickets, the stack of waiting workers (gate.c); or the kernel's own gate,
  *         │             and who waits in it (gate_kernel.c)
- *         ├─ timers     one heap
+ *         ├─ timers     a heap and a wheel
  *         ├─ workers    a record per thread that ever waited here
  *         └─ watch      finds workers that do not come back
  *
- * Locks, in the order in which they may be taken: gate → lane → (timers alone). No system call, no
+ * Locks, in the order in which they may be taken: gate or timers → lane. No system call, no
  * handler and no destructor runs under any of them. */
 #ifndef IOCP_CORE_TYPES_H
 #define IOCP_CORE_TYPES_H
@@ -131,13 +131,26 @@ struct iocp__gate {
     uint64_t seized;
 };
 
-/* ---- Timers: a pairing heap of ops by deadline. */
+/* ---- Timers: a heap of those that end soon, a wheel of lists for the rest (timer.c). All under
+ * the lock, but where atomic is said. */
+#define IOCP__TIMER_LEVELS 8
+#define IOCP__TIMER_SLOTS 64 /* of a level: a bit of `filled` each */
+
+struct iocp__timer_slot {
+    struct iocp_op *first; /* by u.timer.sibling and back */
+    uint64_t earliest_ns;  /* none of them ends before */
+};
+
 struct iocp__timers {
     struct iocp__lock lock;
-    struct iocp_op *root;
+    uint32_t pouring;     /* 1 + the index of the slot that is being emptied; 0: none */
+    struct iocp_op *root; /* of the heap */
+    uint64_t base;        /* the tick up to which timers are in the heap */
     uint64_t added;
     uint64_t removed;
-    uint64_t first_ns; /* atomic: deadline of the root, UINT64_MAX when empty */
+    uint64_t first_ns; /* atomic: no timer ends before; UINT64_MAX without any */
+    uint64_t filled[IOCP__TIMER_LEVELS];
+    struct iocp__timer_slot slots[IOCP__TIMER_LEVELS * IOCP__TIMER_SLOTS];
 };
 
 /* ---- Watch: a thread that looks after workers while any of them runs. */

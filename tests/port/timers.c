@@ -140,6 +140,76 @@ TEST(ten_thousand_on_four_workers)
     port_end(port);
 }
 
+/* An alarm that is looked at when all have ended. */
+struct mark {
+    struct call call; /* first */
+    uint64_t earliest_ns;
+    uint64_t latest_ns;
+    uint64_t submitted_ns;
+};
+
+static struct mark marks[MANY];
+static struct mark *marks_ended[MANY]; /* in the order of their handlers */
+static uint32_t marks_count;
+
+static void mark_ended(const struct iocp_packet *packet)
+{
+    /* Atomic for Wine, where several run. */
+    uint32_t turn = __atomic_fetch_add(&marks_count, 1, __ATOMIC_ACQ_REL);
+    marks_ended[turn] = (struct mark *)packet->op;
+    call_answered(packet);
+}
+
+static void mark_start(struct mark *mark, struct iocp_port *port, uint64_t timeout_ns,
+                       struct latch *latch)
+{
+    call_init(&mark->call);
+    iocp_op_init(&mark->call.op, mark_ended);
+    mark->call.latch = latch;
+    mark->earliest_ns = iocp_now_ns() + timeout_ns;
+    iocp_op_timer(&mark->call.op, timeout_ns, 0);
+    mark->latest_ns = iocp_now_ns() + timeout_ns;
+    call_submit(&mark->call, port, NULL);
+    mark->submitted_ns = iocp_now_ns();
+}
+
+/* One that was submitted before the deadline of another, and ends earlier, is handled earlier. */
+static void marks_check(void)
+{
+    const struct mark *latest = marks_ended[0];
+    for (uint32_t i = 1; i < marks_count; i++) {
+        const struct mark *mark = marks_ended[i];
+        if (mark->submitted_ns < latest->earliest_ns)
+            CHECK_GE(mark->latest_ns, latest->earliest_ns);
+        if (mark->earliest_ns > latest->earliest_ns)
+            latest = mark;
+    }
+}
+
+/* Three workers of whom one runs at a time: the order is kept from one to the next. */
+TEST(order_among_workers)
+{
+    struct iocp_port_config config;
+    struct iocp_port *port;
+    struct crew crew;
+    struct latch ended = LATCH_INIT;
+    uint32_t random = 3;
+    port_config(&config, 1);
+    config.watch_ns = 0; /* nobody takes a ticket away: the handlers share an array */
+    CHECK_EQ(iocp_port_create(&config, &port), 0);
+    crew_start(&crew, port, 3);
+    for (int i = 0; i < MANY; i++) {
+        random = random * 1664525u + 1013904223u;
+        mark_start(&marks[i], port, (random >> 8) % 50000 * 1000, &ended);
+    }
+    latch_wait_for(&ended, MANY);
+    crew_stop(&crew);
+    CHECK_EQ(marks_count, MANY);
+    if (!test_wine_differs("GQ-14: no more threads run at a time than the concurrency value"))
+        marks_check();
+    port_end(port);
+}
+
 /* A cancel answers at once, not at the deadline. The longest timeout is no overflow. */
 TEST(cancel)
 {

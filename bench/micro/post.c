@@ -226,6 +226,7 @@ static void run_alone(const struct post_peer *peer, uint64_t packets)
     struct run run;
     run_open(&run, peer, 1);
     run.packets = packets / BURST * BURST;
+    uint64_t cpu_ns = micro_cpu_ns();
     uint64_t begin_ns = micro_now_ns();
     for (uint64_t i = 0; i < run.packets;) {
         for (uint32_t k = 0; k < BURST; k++, i++) {
@@ -235,10 +236,13 @@ static void run_alone(const struct post_peer *peer, uint64_t packets)
         peer->poll(run.queue, driver_got, &run.tallies[0]);
     }
     uint64_t time_ns = micro_now_ns() - begin_ns;
+    cpu_ns = micro_cpu_ns() - cpu_ns;
     run_check(&run, 1);
     peer->stop(run.queue);
     peer->close(run.queue);
-    micro_report("h", "one thread", peer->impl, "ns/packet", (double)time_ns / (double)run.packets);
+    double all = (double)run.packets;
+    micro_report("h", "one thread", peer->impl, "ns/packet", (double)time_ns / all);
+    micro_report("h", "one thread", peer->impl, "CPU ns/packet", (double)cpu_ns / all);
 }
 
 static void run_peer(const struct post_peer *peer, const struct micro_options *options)

@@ -517,12 +517,34 @@ int iocp__lane_has_orders(struct iocp__lane *lane)
     return any;
 }
 
+/* The lock is held; packets were added to `before` others. */
+static void lane_show_ready(struct iocp__lane *lane, uint32_t before)
+{
+    /* As in lane_publish. That is needed where nothing became something: after it, whoever looks
+     * sees something until all is taken, and whoever adds more has seen, by the lock, whom the
+     * first one could see on the gate's stack. */
+    if (before)
+        iocp__store_relaxed(&lane->ready_count, lane->ready.count);
+    else
+        iocp__store_seq(&lane->ready_count, lane->ready.count);
+}
+
 void iocp__lane_push(struct iocp__lane *lane, struct iocp__queue *events)
 {
     iocp__lock_acquire(&lane->lock);
+    uint32_t before = lane->ready.count;
     iocp__queue_join(&lane->ready, events);
-    /* As in lane_publish. */
-    iocp__store_seq(&lane->ready_count, lane->ready.count);
+    lane_show_ready(lane, before);
+    iocp__lock_release(&lane->lock);
+}
+
+void iocp__lane_post(struct iocp__lane *lane, struct iocp_event *event)
+{
+    iocp__lock_acquire(&lane->lock);
+    uint32_t before = lane->ready.count;
+    iocp__queue_push(&lane->ready, event);
+    lane->posts += event->op->kind == IOCP_OP_POST;
+    lane_show_ready(lane, before);
     iocp__lock_release(&lane->lock);
 }
 
@@ -548,4 +570,20 @@ struct iocp_event *iocp__lane_take(struct iocp__lane *lane, int serial)
     iocp__store_relaxed(&lane->ready_count, lane->ready.count);
     iocp__lock_release(&lane->lock);
     return event;
+}
+
+void iocp__lane_take_some(struct iocp__lane *lane, uint32_t count, struct iocp__queue *events)
+{
+    /* Relaxed, here and below: as in take. */
+    if (iocp__load_relaxed(&lane->ready_count) == 0)
+        return;
+    iocp__lock_acquire(&lane->lock);
+    uint32_t before = events->count;
+    if (lane->ready.count <= count)
+        iocp__queue_join(events, &lane->ready);
+    while (lane->ready.first && events->count - before < count)
+        iocp__queue_push(events, iocp__queue_pop(&lane->ready));
+    lane->packets += events->count - before;
+    iocp__store_relaxed(&lane->ready_count, lane->ready.count);
+    iocp__lock_release(&lane->lock);
 }

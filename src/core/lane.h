@@ -36,13 +36,17 @@ void iocp__lane_close_all(struct iocp__lane *lane);
 /* Not 0 when something waits for the holder. */
 int iocp__lane_has_orders(struct iocp__lane *lane);
 
-/* Adds packets of the port's own making (posts, timers, refusals). */
+/* Adds packets of the port's own making: timers; one post, refusal or canceled timer. */
 void iocp__lane_push(struct iocp__lane *lane, struct iocp__queue *events);
+void iocp__lane_post(struct iocp__lane *lane, struct iocp_event *event);
 
 /* Takes the oldest packet, NULL when there is none. With `serial` a packet of a serial object comes
  * with the right to handle it (object.h), and packets of objects that another worker handles go to
  * that
  * worker: in the order of the queue, which is why this happens under the lane's lock. */
 struct iocp_event *iocp__lane_take(struct iocp__lane *lane, int serial);
+
+/* Moves up to `count` of the oldest packets behind `events`, to be handed out. */
+void iocp__lane_take_some(struct iocp__lane *lane, uint32_t count, struct iocp__queue *events);
 
 #endif

@@ -120,6 +120,16 @@ static struct iocp_event *packet_take(struct iocp_port *port, struct iocp__lane 
     return event;
 }
 
+/* Up to `count` of them, behind one that packet_take gave. */
+static void packet_take_more(struct iocp_port *port, struct iocp__lane *lane, uint32_t count,
+                             struct iocp__queue *events)
+{
+    if (lane)
+        iocp__lane_take_some(lane, count, events);
+    if (lane != port->lanes[0] && events->count < count)
+        iocp__lane_take_some(port->lanes[0], count - events->count, events);
+}
+
 /* Where the kernel is the gate: lanes are nobody's, so each worker begins with another one. */
 static struct iocp_event *packet_take_any(struct iocp_port *port, struct iocp__worker *worker,
                                           int serial)
@@ -358,9 +368,12 @@ int iocp_port_wait(struct iocp_port *port, struct iocp_packet *packets, uint32_t
     if (error < 0)
         return error;
     uint32_t taken = 0;
+    struct iocp__queue more;
+    iocp__queue_init(&more);
+    packet_take_more(port, worker->home, count - 1, &more);
     do
         iocp__packet_make(event, &packets[taken++]);
-    while (taken < count && (event = packet_take(port, worker->home, 0)));
+    while ((event = iocp__queue_pop(&more)));
     worker->unserved += taken;
     return (int)taken;
 }

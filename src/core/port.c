@@ -277,13 +277,10 @@ void iocp_object_close(struct iocp_object *object)
 /* Answers with a packet of the port's own: in the shared lane, for any worker. */
 static void port_answer(struct iocp_port *port, struct iocp_op *op, int64_t result)
 {
-    struct iocp__queue queue;
-    iocp__queue_init(&queue);
     op->event.result = result;
     /* Release: as lane_set_state. */
     iocp__store_release(&op->state, IOCP__OP_READY);
-    iocp__queue_push(&queue, &op->event);
-    iocp__lane_push(port->lanes[0], &queue);
+    iocp__lane_post(port->lanes[0], &op->event);
     iocp__gate_work(port);
 }
 
@@ -378,8 +375,6 @@ int iocp_port_post(struct iocp_port *port, struct iocp_object *object, struct io
     if (error < 0)
         return error;
     port_set_owner(op, object);
-    /* Relaxed: a counter. */
-    iocp__add_relaxed(&port->posts, 1);
     port_answer(port, op, op->event.result);
     return 0;
 }
@@ -411,6 +406,7 @@ static void port_stats_lane(struct iocp__lane *lane, struct iocp_port_stats *sta
     iocp__lock_acquire(&lane->lock);
     stats->submits += lane->submits;
     stats->packets += lane->packets;
+    stats->posts += lane->posts;
     stats->cancels += lane->cancel_count;
     iocp__lock_release(&lane->lock);
     /* Relaxed: counters. */
@@ -439,13 +435,12 @@ void iocp_port_stats(struct iocp_port *port, struct iocp_port_stats *out_stats)
     iocp__lock_release(&gate->lock);
     for (uint32_t i = 0; i < stats.lanes; i++)
         port_stats_lane(port->lanes[i], &stats);
-    /* Relaxed: counters. */
-    stats.posts = iocp__load_relaxed(&port->posts);
     stats.submits += stats.posts;
     iocp__lock_acquire(&port->timers.lock);
     stats.submits += port->timers.added;
     stats.cancels += port->timers.removed;
     iocp__lock_release(&port->timers.lock);
+    /* Relaxed: counters. */
     stats.resubmits = iocp__load_relaxed(&port->resubmits);
     stats.starved = iocp__load_relaxed(&port->starved);
     *out_stats = stats;

@@ -41,6 +41,7 @@ struct iocp__lane {
     struct iocp__queue ready;    /* packets that nobody took yet */
     uint64_t submits;
     uint64_t packets;
+    uint64_t posts;
     uint64_t cancel_count;
 
     uint32_t ready_count; /* = ready.count, atomic, to look without the lock */
@@ -183,7 +184,6 @@ struct iocp_port {
     struct iocp__worker *workers; /* gate's lock */
     uint32_t worker_count;
 
-    uint64_t posts;     /* atomic */
     uint64_t resubmits; /* atomic */
     uint64_t starved;   /* atomic */
 };

@@ -441,10 +441,10 @@ void iocp__gate_work(struct iocp_port *port)
         return;
     }
     struct iocp__gate *gate = &port->gate;
-    struct gate_wakes wakes = {.count = 0};
     /* Rule W. */
     if (iocp__load_seq(&gate->sleepers) == 0)
         return;
+    struct gate_wakes wakes = {.count = 0};
     iocp__lock_acquire(&gate->lock);
     if (gate->top && gate->running < gate->limit)
         gate_wake(gate, gate->top, 1, &wakes);

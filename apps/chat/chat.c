@@ -54,9 +54,9 @@ static void chat_class_init(struct side *side)
     session_class->keepalive_s = CHAT_KEEPALIVE_S;
 }
 
-int chat_init(struct chat *chat, const struct chat_options *options)
+int chat_init(struct chat *chat, const struct chat_options *options, struct server *server)
 {
-    *chat = (struct chat){.options = options};
+    *chat = (struct chat){.options = options, .server = server};
     int error = directory_init(&chat->directory, options->rooms_max);
     if (error == 0) {
         error = iocp_pool_create(EVENT_POOL_CAPACITY, 0, &chat->pool);

@@ -7,6 +7,7 @@
 
 #include <iocp.h>
 
+#include "../common/server.h"
 #include "directory.h"
 #include "event.h"
 #include "options.h"
@@ -23,6 +24,7 @@ struct side {
 
 struct chat {
     const struct chat_options *options;
+    struct server *server; /* counts who has left */
     struct directory directory;
     struct iocp_pool *pool; /* for small events */
     struct room *lobby;     /* a reference: it is there even when empty */
@@ -34,7 +36,7 @@ struct chat {
 struct text chat_lobby_name(void);
 
 /* Errors: IOCP_ENOMEM. */
-int chat_init(struct chat *chat, const struct chat_options *options);
+int chat_init(struct chat *chat, const struct chat_options *options, struct server *server);
 void chat_free(struct chat *chat);
 
 /* Says goodbye to everybody; from now on nobody is told who leaves. */

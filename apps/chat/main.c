@@ -45,7 +45,7 @@ int main(int argc, char **argv)
     struct status status;
 
     options_parse(&options, argc, argv);
-    int error = chat_init(&chat, &options);
+    int error = chat_init(&chat, &options, &server);
     if (error < 0) {
         start_fail(&options.server, "cannot start: %s", iocp_error_text(error));
     }

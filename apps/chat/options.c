@@ -27,6 +27,7 @@ static const char options_help[] =
     "  --drain SECONDS          how long an end waits for peers that do not read or hang up\n"
     "                           (default 2)\n"
     "  --stats                  at the end, print the counters as one line of JSON on stdout\n"
+    "  --stats-every SECONDS    also print them so often (default 0: only at the end)\n"
     "  --quiet                  print nothing but errors\n"
     "  --help                   print this and exit\n"
     "  --version                print the version and exit\n"
@@ -47,6 +48,7 @@ enum option_code {
     OPTION_RATE,
     OPTION_DRAIN,
     OPTION_STATS,
+    OPTION_STATS_EVERY,
     OPTION_QUIET,
     OPTION_HELP,
     OPTION_VERSION
@@ -65,6 +67,7 @@ static const struct option options_long[] = {
     {"rate", required_argument, NULL, OPTION_RATE},
     {"drain", required_argument, NULL, OPTION_DRAIN},
     {"stats", no_argument, NULL, OPTION_STATS},
+    {"stats-every", required_argument, NULL, OPTION_STATS_EVERY},
     {"quiet", no_argument, NULL, OPTION_QUIET},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -124,6 +127,7 @@ static bool options_take_number(struct chat_options *options, int option, const 
         {OPTION_LINE_MAX, "--line-max", 64, CHAT_LINE_SIZE_MAX, &options->line_max},
         {OPTION_RATE, "--rate", 0, 1000000, &options->rate},
         {OPTION_DRAIN, "--drain", 1, 3600, &options->server.drain_s},
+        {OPTION_STATS_EVERY, "--stats-every", 0, 86400, &options->server.stats_every_s},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (numbers[i].option == option) {
@@ -155,6 +159,7 @@ void options_parse(struct chat_options *options, int argc, char **argv)
     if (optind < argc) {
         usage_fail(&options->server, "unexpected argument \"%s\"", argv[optind]);
     }
+    options->server.stats |= options->server.stats_every_s != 0;
     if (!given[0]) {
         arguments_address(&options->server, "--listen", "0.0.0.0:7777", &options->lines);
     }

@@ -234,11 +234,12 @@ static const char *person_why(const struct person *person, enum iocp_close_reaso
 void person_closed(struct iocp_session *session, enum iocp_close_reason reason, void *context)
 {
     struct person *person = person_of(session);
-    (void)context;
+    struct side *side = context;
     if (person->room != NULL) {
         directory_unname(&person->chat->directory, person);
         person_exit(person, text_from(person_why(person, reason)));
     } else if (person_has_name(person)) {
         directory_unname(&person->chat->directory, person);
     }
+    server_count_closed(side->chat->server, reason);
 }

@@ -28,6 +28,7 @@ struct server_options {
     uint32_t drain_s;
     uint32_t backend; /* enum iocp_backend */
     bool stats;
+    uint32_t stats_every_s; /* 0: at the end only */
     bool quiet;
 };
 

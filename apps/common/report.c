@@ -1,8 +1,9 @@
-/* Writes the counters of a server as one line of JSON. The names of the members are those of the
+/* Writes the counters of a server as a line of JSON. The names of the members are those of the
  * structs, taken from the lists below, so that the two cannot differ. */
 #include "report.h"
 
 #include "server.h"
+#include "system.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -82,11 +83,25 @@ static void report_port(const struct server *server)
     REPORT_PORT(REPORT_NUMBER)
 }
 
+/* Sessions that ended, by the texts of the reasons. */
+static void report_closed(const struct server *server)
+{
+    const char *separator = "";
+    for (size_t reason = 1; reason < SERVER_REASONS; reason++) {
+        printf("%s\"%s\":%" PRIu64, separator,
+               iocp_close_reason_text((enum iocp_close_reason)reason),
+               (uint64_t)atomic_load_explicit(&server->closed[reason], memory_order_relaxed));
+        separator = ",";
+    }
+}
+
 void report_begin(const struct server *server)
 {
     struct iocp_port *port = iocp_service_port(server->service);
     uint64_t uptime_ns = iocp_now_ns() - server->started_ns;
+    struct system_usage usage;
 
+    system_usage(&usage);
     printf("{\"program\":");
     report_string(server->options->program);
     printf(",\"version\":\"%s\",\"backend\":\"%s\",\"reason\":", iocp_version(),
@@ -94,12 +109,22 @@ void report_begin(const struct server *server)
     report_string(iocp_port_backend_reason(port));
     printf(",\"workers\":%" PRIu32 ",\"concurrency\":%" PRIu32 ",\"uptime_ns\":%" PRIu64,
            server_workers(server), iocp_port_concurrency(port), uptime_ns);
-    printf(",\"memory_size\":%zu,\"memory_count\":%zu,\"service\":{", iocp_memory_size(),
-           iocp_memory_count());
+    printf(",\"memory_size\":%zu,\"memory_count\":%zu,\"resident\":%" PRIu64 ",\"handles\":%" PRIu64
+           ",\"service\":{",
+           iocp_memory_size(), iocp_memory_count(), usage.resident, usage.handles);
     report_service(server);
+    printf("},\"closed\":{");
+    report_closed(server);
     printf("},\"port\":{");
     report_port(server);
     printf("}");
+}
+
+void report_now(const struct server *server)
+{
+    report_begin(server);
+    printf("}\n");
+    fflush(stdout);
 }
 
 void report_end(void)

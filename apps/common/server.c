@@ -95,6 +95,7 @@ void server_start(struct server *server)
         server_refuse(server->options, error);
     }
     server->started_ns = iocp_now_ns();
+    server->report_ns = server->started_ns + server->options->stats_every_s * SERVER_NS_PER_S;
 }
 
 static void server_drain(struct server *server, const struct server_hooks *hooks)
@@ -105,15 +106,35 @@ static void server_drain(struct server *server, const struct server_hooks *hooks
     iocp_service_stop(server->service);
 }
 
+void server_count_closed(struct server *server, enum iocp_close_reason reason)
+{
+    /* Relaxed: a count, which nothing is ordered by. */
+    atomic_fetch_add_explicit(&server->closed[reason], 1, memory_order_relaxed);
+}
+
+/* A second has passed, or less: waiting for signals may end with nothing. */
+static void server_tick(struct server *server, const struct server_hooks *hooks)
+{
+    uint64_t every_ns = server->options->stats_every_s * SERVER_NS_PER_S;
+    uint64_t now_ns = iocp_now_ns();
+    if (hooks->tick != NULL) {
+        hooks->tick(hooks->context);
+    }
+    if (every_ns != 0 && now_ns >= server->report_ns) {
+        server->report_ns = now_ns + every_ns;
+        report_now(server);
+    }
+}
+
 void server_run(struct server *server, const struct server_hooks *hooks)
 {
     bool draining = false;
     /* Acquire: pairs with the release in server_stopped. */
     while (!atomic_load_explicit(&server->ended, memory_order_acquire)) {
-        bool tick = hooks->tick != NULL && !draining;
+        bool tick = (hooks->tick != NULL || server->options->stats_every_s != 0) && !draining;
         enum system_event event = system_wait(tick);
         if (event == SYSTEM_TICK && tick) {
-            hooks->tick(hooks->context);
+            server_tick(server, hooks);
         }
         if (event == SYSTEM_STOP) {
             if (draining) {

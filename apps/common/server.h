@@ -12,11 +12,15 @@
 
 #include <stdatomic.h>
 
+#define SERVER_REASONS (IOCP_CLOSE_SHUTDOWN + 1)
+
 struct server {
     const struct server_options *options;
     struct iocp_service *service;
     uint64_t started_ns;
-    atomic_bool ended; /* set by the `stopped` handler, on a worker */
+    uint64_t report_ns;                           /* when the next line of --stats-every is due */
+    atomic_bool ended;                            /* set by the `stopped` handler, on a worker */
+    atomic_uint_least64_t closed[SERVER_REASONS]; /* sessions, by enum iocp_close_reason */
 };
 
 /* What a program does on the main thread while its server runs. Each may be NULL. */
@@ -44,11 +48,14 @@ void server_print(const struct addresses *addresses, const char *label);
 /* Launches the workers. Ends the process by start_fail when that cannot be. */
 void server_start(struct server *server);
 
+/* Counts a session that has closed: each `closed` handler calls it, on any thread. */
+void server_count_closed(struct server *server, enum iocp_close_reason reason);
+
 /* Returns when it was told to stop and all sessions have ended. */
 void server_run(struct server *server, const struct server_hooks *hooks);
 
-/* Gives the service back, the last thing of the library's; with --stats it prints one line of JSON
- * with the counters on stdout. */
+/* Gives the service back, the last thing of the library's; with --stats it prints a line of JSON
+ * with the counters on stdout. With --stats-every server_run has printed others. */
 void server_free(struct server *server);
 
 /* The workers that were asked for, or the number that stands for 0. */

@@ -7,6 +7,7 @@
 #define APPS_COMMON_SYSTEM_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Lets a compiler that can check the values of a function like printf. MinGW-w64 has two printfs,
  * and a name for the one that it was told to take. */
@@ -36,6 +37,13 @@ enum system_event system_wait(bool tick);
 
 /* Any thread. */
 void system_wake(void);
+
+/* What the process holds of the system at this moment; 0 where the system does not say. */
+struct system_usage {
+    uint64_t handles;  /* descriptors; on Windows handles of every kind */
+    uint64_t resident; /* bytes of memory */
+};
+void system_usage(struct system_usage *usage);
 
 /* Whether stderr is a terminal. */
 bool system_terminal(void);

@@ -2,8 +2,10 @@
  * signal interrupts anything. */
 #include "system.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -61,6 +63,35 @@ enum system_event system_wait(bool tick)
 void system_wake(void)
 {
     kill(getpid(), SIGUSR1);
+}
+
+/* The entries of /proc/self/fd, without the two dots and the descriptor that reads them. */
+static uint64_t system_descriptors(void)
+{
+    uint64_t count = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    if (folder == NULL) {
+        return 0;
+    }
+    while (readdir(folder) != NULL) {
+        count++;
+    }
+    closedir(folder);
+    return count > 3 ? count - 3 : 0;
+}
+
+void system_usage(struct system_usage *usage)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file != NULL) {
+        if (fscanf(file, "%*s %lu", &pages) != 1) {
+            pages = 0;
+        }
+        fclose(file);
+    }
+    usage->resident = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    usage->handles = system_descriptors();
 }
 
 bool system_terminal(void)

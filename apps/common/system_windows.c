@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <windows.h>
 
+#include <psapi.h> /* after windows.h */
+
 struct system_lock {
     SRWLOCK word;
 };
@@ -49,6 +51,15 @@ enum system_event system_wait(bool tick)
 void system_wake(void)
 {
     SetEvent(system_events[1]);
+}
+
+void system_usage(struct system_usage *usage)
+{
+    PROCESS_MEMORY_COUNTERS memory;
+    DWORD handles = 0;
+    bool known = GetProcessMemoryInfo(GetCurrentProcess(), &memory, sizeof memory);
+    usage->resident = known ? memory.WorkingSetSize : 0;
+    usage->handles = GetProcessHandleCount(GetCurrentProcess(), &handles) ? handles : 0;
 }
 
 bool system_terminal(void)

@@ -16,6 +16,12 @@ struct echo_options {
     uint32_t work_us;
 };
 
+/* What the handlers are given. */
+struct echo {
+    struct echo_options options;
+    struct server server;
+};
+
 static const char echo_help[] =
     "usage: iocp-echo [OPTION]...\n"
     "Sends every connection its own bytes back, until Ctrl-C, or SIGTERM where there is one.\n"
@@ -32,6 +38,8 @@ static const char echo_help[] =
     "  --drain SECONDS     how long the end waits for peers that do not read or hang up\n"
     "                      (default 2)\n"
     "  --stats             at the end, print the counters as one line of JSON on stdout\n"
+    "  --stats-every SECONDS\n"
+    "                      also print them so often (default 0: only at the end)\n"
     "  --help              print this and exit\n"
     "  --version           print the version and exit\n"
     "\n"
@@ -47,6 +55,7 @@ enum echo_option {
     OPTION_MAX_SESSIONS,
     OPTION_DRAIN,
     OPTION_STATS,
+    OPTION_STATS_EVERY,
     OPTION_HELP,
     OPTION_VERSION
 };
@@ -61,6 +70,7 @@ static const struct option echo_long_options[] = {
     {"max-sessions", required_argument, NULL, OPTION_MAX_SESSIONS},
     {"drain", required_argument, NULL, OPTION_DRAIN},
     {"stats", no_argument, NULL, OPTION_STATS},
+    {"stats-every", required_argument, NULL, OPTION_STATS_EVERY},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -105,6 +115,10 @@ static void echo_option(struct echo_options *options, int option, const char *va
     case OPTION_STATS:
         server->stats = true;
         break;
+    case OPTION_STATS_EVERY:
+        server->stats_every_s = arguments_number(server, "--stats-every", value, 0, 86400);
+        server->stats |= server->stats_every_s != 0;
+        break;
     case OPTION_HELP:
         echo_print_help();
     case OPTION_VERSION:
@@ -134,9 +148,9 @@ static void echo_options_parse(struct echo_options *options, int argc, char **ar
 static size_t echo_received(struct iocp_session *session, const void *data, size_t size,
                             void *context)
 {
-    const struct echo_options *options = context;
-    if (options->work_us) {
-        uint64_t end_ns = iocp_now_ns() + options->work_us * UINT64_C(1000);
+    const struct echo *echo = context;
+    if (echo->options.work_us) {
+        uint64_t end_ns = iocp_now_ns() + echo->options.work_us * UINT64_C(1000);
         while (iocp_now_ns() < end_ns)
             ;
     }
@@ -149,26 +163,39 @@ static size_t echo_received(struct iocp_session *session, const void *data, size
     return size;
 }
 
+static void echo_closed(struct iocp_session *session, enum iocp_close_reason reason, void *context)
+{
+    struct echo *echo = context;
+    (void)session;
+    server_count_closed(&echo->server, reason);
+}
+
+static void echo_class_init(struct iocp_session_class *session_class, struct echo *echo)
+{
+    iocp_session_class_init(session_class);
+    session_class->name = "echo";
+    session_class->received = echo_received;
+    session_class->closed = echo_closed;
+    session_class->context = echo;
+    session_class->linger_ns = echo->options.server.drain_s * UINT64_C(1000000000);
+}
+
 int main(int argc, char **argv)
 {
     const struct server_hooks hooks = {0};
-    struct iocp_session_class echo;
-    struct echo_options options;
-    struct server server;
+    struct iocp_session_class session_class;
+    struct echo echo;
+    struct server *server = &echo.server;
 
-    echo_options_parse(&options, argc, argv);
-    iocp_session_class_init(&echo);
-    echo.name = "echo";
-    echo.received = echo_received;
-    echo.context = &options;
-    echo.linger_ns = options.server.drain_s * UINT64_C(1000000000);
-    server_init(&server, &options.server);
-    server_listen(&server, &options.listen, &echo);
-    server_start(&server);
-    server_print(&options.listen, "listening on");
+    echo_options_parse(&echo.options, argc, argv);
+    echo_class_init(&session_class, &echo);
+    server_init(server, &echo.options.server);
+    server_listen(server, &echo.options.listen, &session_class);
+    server_start(server);
+    server_print(&echo.options.listen, "listening on");
     puts("ready");
     fflush(stdout);
-    server_run(&server, &hooks);
-    server_free(&server);
+    server_run(server, &hooks);
+    server_free(server);
     return EXIT_SUCCESS;
 }

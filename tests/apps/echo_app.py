@@ -7,7 +7,8 @@ import socket
 import sys
 
 sys.dont_write_bytecode = True
-from support import DEADLINE_S, check, check_equal, connect, run, start_echo  # noqa: E402
+from support import (DEADLINE_S, check, check_equal, connect, run, start_echo,  # noqa: E402
+                     wine_differs)
 
 
 def exchange(connection, data, piece_max, slow=False):
@@ -139,5 +140,27 @@ def session_limit():
     check_equal((service["accepted"], service["refused"]), (1, 1), "accepted and refused")
 
 
+def tells_now_and_then():
+    """--stats-every: a line with the counters while it runs."""
+    echo = start_echo("--stats-every", "1")
+    with connect(echo.address) as connection:
+        connection.sendall(b"a")
+        check_equal(connection.recv(1), b"a")
+        stats = json.loads(echo.output.line())
+        check_equal((stats["service"]["sessions"], stats["service"]["bytes_sent"]), (1, 1),
+                    "sessions and bytes while it runs")
+        check("memory_left" not in stats, "the last line came first")
+    before = stats
+    while stats["service"]["closed"] == 0:
+        stats = json.loads(echo.output.line())
+    check(stats["closed"]["peer"] == 1 and sum(stats["closed"].values()) == 1,
+          f"reasons: {stats['closed']}")
+    check(stats["resident"] > 0, f"what the process holds: {stats}")
+    if not wine_differs("GetProcessHandleCount counts"):
+        check(0 < stats["handles"] < before["handles"], f"handles, after a connection: {stats}")
+    check_equal(json.loads(echo.stop()[0].splitlines()[-1])["memory_left"], 0, "memory left")
+
+
 if __name__ == "__main__":
-    run(a_mebibyte_in_pieces, many_connections, back_pressure, half_close, drains, session_limit)
+    run(a_mebibyte_in_pieces, many_connections, back_pressure, half_close, drains, session_limit,
+        tells_now_and_then)

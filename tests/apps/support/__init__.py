@@ -99,6 +99,7 @@ class Stream:
         self.name = name
         self.text = text
         self.bytes = b""
+        self.total = 0  # bytes that came
         self.ended = False
 
     def fill(self, deadline):
@@ -113,6 +114,7 @@ class Stream:
         except ConnectionResetError:
             piece = b""
         self.bytes += piece
+        self.total += len(piece)
         if self.text:
             self.bytes = self.bytes.replace(b"\r\n", b"\n")
         self.ended = piece == b""
@@ -297,12 +299,19 @@ def connect_once(address):
     return socket.create_connection((host.strip("[]"), int(port)), DEADLINE_S)
 
 
+def reset(connection):
+    """Closes it by a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
 class Person:
     """Somebody at nc."""
 
     def __init__(self, address, name=None, attempts=1):
         self.socket = connect(address, attempts)
         talkers.append(self.socket)
+        self.sent = 0  # bytes
         self.stream = Stream(self.socket.fileno(), f"what {name or 'somebody'} reads")
         welcome = self.stream.line() or ""
         match = re.fullmatch(r"\* welcome, you are (\S+) in lobby; .*", welcome)
@@ -319,6 +328,7 @@ class Person:
 
     def send(self, data):
         self.socket.sendall(data)
+        self.sent += len(data)
 
     def say(self, line):
         self.send(line.encode() + b"\n")
@@ -362,8 +372,7 @@ class Person:
         self.socket.close()
 
     def reset(self):
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()
+        reset(self.socket)
 
 
 def free_port():

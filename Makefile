@@ -6,7 +6,7 @@ ARGS ?=
 SECONDS ?= 60
 
 .DEFAULT_GOAL := build
-.PHONY: build windows load run test asan tsan sim fuzz bench install clean help
+.PHONY: build windows load run test asan tsan sim fuzz bench install clean help soak
 
 ## make                 installs what is missing, builds libraries and programs into build/release
 build:
@@ -53,6 +53,13 @@ fuzz:
 	@cmake --preset asan >/dev/null
 	@cmake --build build/asan --target fuzz --parallel $(JOBS)
 	@exec tests/fuzz/run --seconds $(SECONDS) build/asan/tests/fuzz
+
+## make soak MINUTES=n  runs both servers on both backends under a storm of clients (tools/soak)
+MINUTES ?= 1
+PRESET ?= $(if $(TEST_LAUNCHER),windows,release)
+soak:
+	@tools/bootstrap test
+	@exec tools/soak --minutes $(MINUTES) --preset $(PRESET) $(ARGS)
 
 ## make bench           measures (bench/run), with the release build
 bench: build

@@ -36,6 +36,7 @@ void AnnotateIgnoreWritesEnd(const char *file, int line);
 
 #define SIM_THREADS_MAX IOCP__SIM_THREADS_MAX
 #define SIM_STREAMS (IOCP__SIM_FAULT + IOCP__SIM_FAULTS)
+#define SIM_PARTS 4    /* of the bytes that decide */
 #define SIM_TICK_NS 50 /* what asking for the time costs */
 
 enum sim_state { SIM_READY = 1, SIM_BLOCKED, SIM_GONE };
@@ -77,7 +78,8 @@ static struct {
     struct sim_thread *current;
     uint64_t now_ns;
     uint64_t random[SIM_STREAMS];
-    uint32_t countdown; /* points until the next preemption */
+    size_t byte_next[SIM_PARTS]; /* of config.bytes */
+    uint32_t countdown;          /* points until the next preemption */
     int by_priority;
     int faults_off;
     int running;
@@ -149,15 +151,51 @@ static uint64_t sim_mix(uint64_t value)
     return value ^ (value >> 31);
 }
 
-uint64_t iocp__sim_random(uint32_t stream)
+/* Every fourth byte is of the same part, so that a change of one disturbs few streams. */
+static uint32_t sim_part(uint32_t stream)
+{
+    switch (stream) {
+    case IOCP__SIM_SCHEDULE:
+        return 0;
+    case IOCP__SIM_MODEL:
+        return 1;
+    default:
+        return stream >= IOCP__SIM_FAULT ? 2 : 3;
+    }
+}
+
+/* Puts the next byte in the place of the upper bits; 0 when there is none. */
+static int sim_decide(uint32_t stream, uint64_t *value)
+{
+    size_t *next = &sim.byte_next[sim_part(stream)];
+    if (*next >= sim.config.byte_count)
+        return 0;
+    *value = *value >> 8 | (uint64_t)sim.config.bytes[*next] << 56;
+    *next += SIM_PARTS;
+    return 1;
+}
+
+static uint64_t sim_seeded(uint32_t stream)
 {
     sim.random[stream] += UINT64_C(0x9e3779b97f4a7c15);
     return sim_mix(sim.random[stream]);
 }
 
+uint64_t iocp__sim_random(uint32_t stream)
+{
+    uint64_t value = sim_seeded(stream);
+    (void)sim_decide(stream, &value);
+    return value;
+}
+
 uint32_t iocp__sim_below(uint32_t stream, uint32_t count)
 {
-    return count ? (uint32_t)(iocp__sim_random(stream) % count) : 0;
+    if (!count)
+        return 0;
+    uint64_t value = sim_seeded(stream);
+    if (sim_decide(stream, &value))
+        return (uint32_t)((value >> 32) * count >> 32);
+    return (uint32_t)(value % count);
 }
 
 int iocp__sim_chance(enum iocp__sim_fault fault)
@@ -655,6 +693,8 @@ void iocp__sim_run(const struct iocp__sim_config *config, void (*body)(void))
     sim.body = body;
     for (uint32_t i = 0; i < SIM_STREAMS; i++)
         sim.random[i] = sim_mix(config->seed * 64 + i + 1);
+    for (uint32_t part = 0; part < SIM_PARTS; part++)
+        sim.byte_next[part] = part;
     sim.now_ns = 1000000;
     sim.by_priority = (int)iocp__sim_below(IOCP__SIM_SCHEDULE, 2);
     iocp__sim_net_begin(config);

@@ -44,6 +44,10 @@ enum iocp__sim_fault {
 
 struct iocp__sim_config {
     uint64_t seed;
+    /* While there are some, one of these decides each choice in place of the seed, as far as a byte
+     * can: its upper eight bits. May be NULL. */
+    const uint8_t *bytes;
+    size_t byte_count;
     uint32_t preempt;                 /* locks and atomics between two preemptions, on average; 0:
                                          threads give way only where they block */
     uint32_t fault[IOCP__SIM_FAULTS]; /* each one's chance in 10,000 */

@@ -4,14 +4,9 @@
  *         [--progress] [--knobs] [--seeds FILE] */
 #include "sim.h"
 
-#include "os/sim_host.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct knobs knobs;
-struct tally tally;
 
 struct knob {
     const char *name;
@@ -51,16 +46,6 @@ static struct {
     uint64_t bytes;
     uint64_t time_ns;
 } sum;
-
-uint32_t sim_below(uint32_t count)
-{
-    return iocp__sim_below(IOCP__SIM_MODEL, count);
-}
-
-int sim_once_in(uint32_t count)
-{
-    return sim_below(count) == 0;
-}
 
 /* ---- Knobs. */
 
@@ -110,57 +95,10 @@ static int knobs_set(const char *text)
 
 /* ---- A run. */
 
-static void *allocate(void *context, size_t size)
-{
-    (void)context;
-    if (iocp__sim_chance(IOCP__SIM_MEMORY))
-        return NULL;
-    void *memory = malloc(size);
-    /* Nobody relies on what was never written. */
-    for (size_t i = 0; memory && i < size; i++)
-        ((volatile unsigned char *)memory)[i] = 0xa5;
-    return memory;
-}
-
-static void release(void *context, void *memory, size_t size)
-{
-    (void)context;
-    (void)size;
-    free(memory);
-}
-
 static void run(uint64_t seed, const struct options *options)
 {
-    static const uint32_t preempts[] = {0, 300, 25};
-    struct iocp__sim_config config = {
-        .seed = seed,
-        .preempt = preempts[knobs.preempt % 3],
-        .fault =
-            {
-                [IOCP__SIM_SHORT] = knobs.sometimes_short,
-                [IOCP__SIM_LATE] = knobs.sometimes_late,
-                [IOCP__SIM_CANCEL] = knobs.sometimes_cancel,
-                [IOCP__SIM_SPURIOUS] = knobs.sometimes_spurious,
-                [IOCP__SIM_REFUSE] = knobs.sometimes_refuse,
-                [IOCP__SIM_RESET] = knobs.sometimes_reset,
-                [IOCP__SIM_ACCEPT] = knobs.sometimes_accept,
-                [IOCP__SIM_CONNECT] = knobs.sometimes_connect,
-                [IOCP__SIM_MEMORY] = knobs.sometimes_memory,
-                [IOCP__SIM_HANDLES] = knobs.sometimes_handles,
-                [IOCP__SIM_THREADS] = knobs.sometimes_threads,
-            },
-        .handles_max = knobs.handles,
-        .latency_max_ns = knobs.latency * 1000,
-        .window_max = knobs.window,
-        .time_max_ns = UINT64_C(600) * 1000000000,
-        .steps_max = 5000000,
-        .trace = options->trace,
-        .quiet = sim_quiet,
-    };
-    iocp__sim_run(&config, options->scenario);
-    iocp__sim_net_free();
-    SIM_CHECK(iocp_memory_count() == 0 && iocp_memory_size() == 0,
-              "%zu blocks of %zu bytes are left", iocp_memory_count(), iocp_memory_size());
+    const struct sim_job job = {options->scenario, seed, options->trace, NULL, 0};
+    sim_run(&job);
     const struct iocp__sim_counts *counts = iocp__sim_counts();
     sum.seeds++;
     sum.steps += counts->steps;
@@ -274,12 +212,9 @@ static void print_sum(void)
 
 int main(int argc, char **argv)
 {
-    struct iocp_allocator allocator = {allocate, release, NULL};
     struct options options = {.scenario = sim_net_scenario, .from = 1, .count = 1};
     parse(argc, argv, &options);
-    iocp__sim_host_pin();
-    if (iocp_allocator_set(&allocator) != 0)
-        return 1;
+    sim_prepare();
     if (options.file && run_file(&options) == 0) {
         fprintf(stderr, "%s has no seeds\n", options.file);
         return 1;

@@ -62,6 +62,18 @@ struct tally {
 
 extern struct tally tally;
 
+/* A run, as the knobs are. */
+struct sim_job {
+    void (*scenario)(void);
+    uint64_t seed;
+    int trace;
+    const uint8_t *bytes; /* as in iocp__sim_config */
+    size_t byte_count;
+};
+
+void sim_prepare(void); /* once, before the first run */
+void sim_run(const struct sim_job *job);
+
 void sim_net_scenario(void);
 void sim_port_scenario(void);
 

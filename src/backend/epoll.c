@@ -9,7 +9,8 @@
  *    of other lanes (`watchers`). It is never read: each write is an edge.
  * 4. A lane that is destroyed is watched by no lane that waits again.
  *
- * A wait: what is finished [skip], or fetch (asleep or not) → events → turns → starved → files */
+ * A wait: what is finished [skip], or fetch (asleep or not) → events → turns; then starved → files
+ */
 #include "backend/epoll.h"
 
 #include "backend/buffer.h"
@@ -272,8 +273,9 @@ static void epoll_wait_lane(struct iocp__kernel *kernel, uint64_t deadline_ns,
             if (lane->events[i].data.u64 != IOCP__EPOLL_TAG_BELL)
                 iocp__epoll_slot_event(lane, &lane->events[i]);
         iocp__epoll_slot_serve(lane, &turn);
-        iocp__epoll_slot_serve_starved(lane);
     }
+    /* Skipped or not: the ring that told of a buffer was taken back above. */
+    iocp__epoll_slot_serve_starved(lane);
     if (lane->files)
         iocp__files_collect(lane->files, &lane->finished);
     iocp__queue_join(done, &lane->finished);

@@ -246,6 +246,11 @@ TEST(recv_streams_share_few_buffers)
     contract_recv_streams_share_few_buffers(backend());
 }
 
+TEST(starved_recv_stream_goes_on_beside_an_answer)
+{
+    contract_starved_recv_stream_goes_on_beside_an_answer(backend());
+}
+
 TEST(starved_recv_stream_canceled)
 {
     contract_starved_recv_stream_canceled(backend());

@@ -71,6 +71,7 @@
     X(recv_stream_canceled_leaves_the_rest)                                                        \
     X(recv_stream_without_buffers_goes_on_later)                                                   \
     X(recv_streams_share_few_buffers)                                                              \
+    X(starved_recv_stream_goes_on_beside_an_answer)                                                \
     X(starved_recv_stream_canceled)                                                                \
     X(recv_stream_of_a_unix_socket)                                                                \
     X(no_socket_is_refused)                                                                        \

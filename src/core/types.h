@@ -110,7 +110,7 @@ struct iocp__worker {
     struct iocp__thread_view view; /* of the thread; fixed while it lives */
     uint64_t watch_sequence;       /* the watch's own notes */
     uint64_t watch_cpu_ns;
-    uint32_t watch_asleep;
+    uint32_t watch_unseen;
 };
 
 /* ---- Gate. All under its lock, but where atomic is said. */
@@ -161,6 +161,7 @@ struct iocp__watch {
     uint32_t started; /* gate's lock */
     uint32_t armed;   /* atomic: it ticks; 0: it sleeps until armed */
     uint32_t stop;    /* atomic */
+    uint32_t missing; /* atomic: its thread could not be started */
 };
 
 struct iocp_port {

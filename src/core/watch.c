@@ -20,6 +20,19 @@
 #include "core/gate.h"
 
 #define WATCH_LINGER 4
+#define WATCH_UNSEEN 8 /* ticks of standing still that stand for sleep where it cannot be seen */
+
+/* Whether a worker sleeps in the kernel. Its state may be unreadable, for want of a descriptor when
+ * all are in use: just then handlers that block must not hold up the others. One that stands still
+ * for long is taken to sleep then. When it was merely kept from running, by other processes, one
+ * more than N runs for a moment. */
+static int watch_asleep(struct iocp__worker *worker, const struct iocp__thread_view *view,
+                        int still)
+{
+    int asleep = still ? iocp__thread_asleep(view) : 0;
+    worker->watch_unseen = asleep < 0 ? worker->watch_unseen + 1 : 0;
+    return asleep == 1 || worker->watch_unseen >= WATCH_UNSEEN;
+}
 
 /* One worker, seen at a tick. Returns whether it is stuck. */
 static int watch_worker(struct iocp_port *port, struct iocp__worker *worker)
@@ -38,8 +51,8 @@ static int watch_worker(struct iocp_port *port, struct iocp__worker *worker)
     int still = same && cpu_ns - worker->watch_cpu_ns < port->config.watch_ns / 4;
     worker->watch_sequence = sequence;
     worker->watch_cpu_ns = cpu_ns;
-    return same &&
-           iocp__gate_seize(port, worker, sequence, still && iocp__thread_asleep(&view) == 1);
+    int asleep = watch_asleep(worker, &view, still);
+    return same && iocp__gate_seize(port, worker, sequence, asleep);
 }
 
 static void watch_tick(struct iocp_port *port)
@@ -84,7 +97,8 @@ static void watch_run(void *context)
     }
 }
 
-void iocp__watch_start(struct iocp_port *port)
+/* Returns 0 when there is no thread for it: then who goes out next tries again. */
+static int watch_try(struct iocp_port *port)
 {
     struct iocp__watch *watch = &port->watch;
     iocp__lock_acquire(&port->gate.lock);
@@ -93,13 +107,32 @@ void iocp__watch_start(struct iocp_port *port)
         watch->started = 1;
     iocp__lock_release(&port->gate.lock);
     if (!start)
-        return;
+        return 1;
     iocp__store_seq(&watch->armed, 1);
-    if (iocp__thread_start(&watch->thread, "iocp-watch", watch_run, port) < 0) {
-        iocp__lock_acquire(&port->gate.lock);
-        watch->started = 0;
-        iocp__lock_release(&port->gate.lock);
-    }
+    if (iocp__thread_start(&watch->thread, "iocp-watch", watch_run, port) == 0)
+        return 1;
+    iocp__lock_acquire(&port->gate.lock);
+    watch->started = 0;
+    iocp__lock_release(&port->gate.lock);
+    /* Relaxed: in front of `armed`. */
+    iocp__store_relaxed(&watch->missing, 1);
+    iocp__store_seq(&watch->armed, 0);
+    return 0;
+}
+
+void iocp__watch_start(struct iocp_port *port)
+{
+    /* Once more for those who went out meanwhile: to them it was armed. */
+    if (!watch_try(port) && iocp__load_seq(&port->gate.running))
+        watch_try(port);
+}
+
+/* There may be a thread for it by now. */
+static void watch_start_again(struct iocp_port *port)
+{
+    /* Relaxed: who comes here has exchanged `armed`, alone. */
+    iocp__store_relaxed(&port->watch.missing, 0);
+    iocp__watch_start(port);
 }
 
 void iocp__watch_arm(struct iocp_port *port)
@@ -107,8 +140,12 @@ void iocp__watch_arm(struct iocp_port *port)
     struct iocp__watch *watch = &port->watch;
     /* Sequentially consistent: the invariant above. The exchange makes one worker of many the
      * waker. */
-    if (port->config.watch_ns && !iocp__load_seq(&watch->armed) &&
-        !iocp__exchange_seq(&watch->armed, 1))
+    if (!port->config.watch_ns || iocp__load_seq(&watch->armed) ||
+        iocp__exchange_seq(&watch->armed, 1))
+        return;
+    if (iocp__load_relaxed(&watch->missing))
+        watch_start_again(port);
+    else
         iocp__parker_release(&watch->parker);
 }
 

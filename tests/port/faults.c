@@ -327,6 +327,57 @@ TEST(work_without_descriptors)
     port_end(port);
 }
 
+struct rescue {
+    struct call stuck;
+    struct call helper;
+    struct latch begun;
+    struct latch helped;
+    struct latch answered;
+};
+
+static void rescue_stuck(const struct iocp_packet *packet)
+{
+    struct rescue *rescue = packet->op->context;
+    latch_add(&rescue->begun, 1);
+    latch_wait_for(&rescue->helped, 1);
+    call_answered(packet);
+}
+
+static void rescue_helper(const struct iocp_packet *packet)
+{
+    struct rescue *rescue = packet->op->context;
+    latch_add(&rescue->helped, 1);
+    call_answered(packet);
+}
+
+/* A handler that blocks undeclared is noticed when no file can be opened to look at its thread. */
+TEST(blocked_without_descriptors)
+{
+    static struct rescue rescue;
+    struct pump pump;
+    struct iocp_port *port = port_open(1);
+    latch_init(&rescue.begun);
+    latch_init(&rescue.helped);
+    latch_init(&rescue.answered);
+    call_init(&rescue.stuck);
+    call_init(&rescue.helper);
+    rescue.stuck.op.handler = rescue_stuck;
+    rescue.helper.op.handler = rescue_helper;
+    rescue.stuck.op.context = &rescue;
+    rescue.helper.op.context = &rescue;
+    rescue.stuck.latch = &rescue.answered;
+    rescue.helper.latch = &rescue.answered;
+    pump_start(&pump, port, 2);
+    system_lower_limit(0);
+    call_post(&rescue.stuck, port, 0, 0);
+    latch_wait_for(&rescue.begun, 1);
+    call_post(&rescue.helper, port, 0, 0);
+    latch_wait_for(&rescue.answered, 2);
+    system_restore_limit();
+    pump_stop(&pump);
+    port_end(port);
+}
+
 /* ---- The end of a port in the middle of everything. */
 
 struct wreck {

@@ -378,6 +378,36 @@ TEST(blocked_without_descriptors)
     port_end(port);
 }
 
+/* ---- Completions: more at once than a queue of the kernel has room for. */
+
+#define BURST 10000
+
+/* Reads of what is in memory are finished as they are given to the kernel. All are given before the
+ * first is fetched, and a ring has room for 4,096: the kernel keeps the others. */
+TEST(more_completions_than_a_ring_holds)
+{
+    static struct call calls[BURST];
+    static char bytes[BURST];
+    struct latch answered = LATCH_INIT;
+    struct thing thing;
+    struct iocp_port *port = port_open(1);
+    thing_open(&thing, port, system_file_to_read("0123456789"), 0);
+    for (int i = 0; i < BURST; i++) {
+        call_init(&calls[i]);
+        calls[i].latch = &answered;
+        iocp_op_read(&calls[i].op, &bytes[i], 1, (uint64_t)(i % 10));
+        call_submit(&calls[i], port, &thing.object);
+    }
+    pump_until_latch(port, &answered, BURST);
+    for (int i = 0; i < BURST; i++) {
+        CHECK_EQ(call_finals(&calls[i]), 1);
+        CHECK_EQ(calls[i].packet.result, 1);
+        CHECK_EQ(bytes[i], '0' + i % 10);
+    }
+    thing_end(&thing, port);
+    port_end(port);
+}
+
 /* ---- The end of a port in the middle of everything. */
 
 struct wreck {

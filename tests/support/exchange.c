@@ -24,7 +24,8 @@ struct exchange {
     struct latch done; /* exchanges that came to their end */
     int32_t error;     /* atomic: of the last one; a client that cannot send gives up */
     size_t memory_before;
-    int handles_before;
+    int handles_before; /* -1: not counted */
+    struct pump pump;   /* in the place of workers */
 };
 
 /* The user's area of a session, on both sides. */
@@ -225,7 +226,7 @@ static void exchange_classes(struct exchange *exchange)
     client->context = exchange;
 }
 
-static int exchange_make(struct exchange *exchange)
+static int exchange_make(struct exchange *exchange, uint32_t workers)
 {
     struct iocp_service_config config;
     struct iocp_address any = net_address("127.0.0.1:0");
@@ -234,7 +235,7 @@ static int exchange_make(struct exchange *exchange)
     config.port_config.backend = test_backend();
     config.port_config.buffer_count = 32; /* small ones are made faster */
     config.port_config.buffer_size = 4096;
-    config.workers = 2;
+    config.workers = workers;
     config.sessions_max = 64;
     int error = iocp_service_create(&config, &exchange->service);
     if (error == 0)
@@ -243,22 +244,35 @@ static int exchange_make(struct exchange *exchange)
     return error == 0 ? iocp_service_start(exchange->service) : error;
 }
 
-int exchange_open(struct exchange **out_exchange)
+static int exchange_open_with(struct exchange **out_exchange, uint32_t workers)
 {
     struct exchange *exchange = calloc(1, sizeof(*exchange));
     CHECK(exchange);
     exchange->memory_before = iocp_memory_count();
-    exchange->handles_before = system_open_handles();
+    exchange->handles_before = workers == IOCP_WORKERS_NONE ? -1 : system_open_handles();
     latch_init(&exchange->done);
     pattern_make();
     exchange_classes(exchange);
-    int error = exchange_make(exchange);
+    int error = exchange_make(exchange, workers);
     if (error < 0) {
         exchange_close(exchange);
         return error;
     }
     *out_exchange = exchange;
     return 0;
+}
+
+int exchange_open(struct exchange **out_exchange)
+{
+    return exchange_open_with(out_exchange, 2);
+}
+
+int exchange_open_unmanned(struct exchange **out_exchange)
+{
+    int error = exchange_open_with(out_exchange, IOCP_WORKERS_NONE);
+    if (error == 0)
+        pump_start(&(*out_exchange)->pump, iocp_service_port((*out_exchange)->service), 2);
+    return error;
 }
 
 int exchange_once(struct exchange *exchange)
@@ -287,9 +301,12 @@ void exchange_close(struct exchange *exchange)
         iocp_service_stop(exchange->service);
         CHECK_EQ(iocp_service_join(exchange->service), 0);
     }
+    if (exchange->pump.count)
+        pump_stop(&exchange->pump);
     iocp_service_unref(exchange->service);
     CHECK_EQ(iocp_memory_count(), exchange->memory_before);
-    CHECK_EQ(system_open_handles(), exchange->handles_before);
+    if (exchange->handles_before >= 0)
+        CHECK_EQ(system_open_handles(), exchange->handles_before);
     free(exchange);
 }
 

@@ -22,6 +22,9 @@ int exchange_live(void);
  * exchanges with it, one after the other; and the end. */
 struct exchange;
 int exchange_open(struct exchange **out_exchange);
+/* The same with two threads of the test's own in the place of workers, which block no signals; and
+ * handles are not counted, for tests that open some meanwhile. */
+int exchange_open_unmanned(struct exchange **out_exchange);
 /* One connection of its own, from the connect to the close. 0, or the error of the connect or of a
  * send of the client. */
 int exchange_once(struct exchange *exchange);

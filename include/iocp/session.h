@@ -49,9 +49,10 @@ struct iocp_session_class {
      */
     int (*admit)(struct iocp_session *session, void *context);
     void (*opened)(struct iocp_session *session, void *context);
-    /* RAW: bytes. Returns how many were consumed; the rest comes again, with more behind it. */
+    /* RAW: bytes, borrowed for the call, for reading only. Returns how many were consumed; the rest
+     * comes again, with more behind it. */
     size_t (*received)(struct iocp_session *session, const void *data, size_t size, void *context);
-    /* LINE, LENGTH: one whole message, borrowed for the call. */
+    /* LINE, LENGTH: one whole message, borrowed for the call, for reading only. */
     void (*message)(struct iocp_session *session, const void *data, size_t size, void *context);
     /* The send queue, which had been above send_pause, is empty to send_low again. */
     void (*drained)(struct iocp_session *session, void *context);
@@ -108,10 +109,11 @@ IOCP_API int iocp_session_error(const struct iocp_session *session);
 /* For the reason in `closed`: "peer", "read idle". Static. */
 IOCP_API const char *iocp_close_reason_text(enum iocp_close_reason reason);
 
-/* Queues a copy of `size` bytes; all of it, or nothing. Returns 0, or IOCP_EFULL (the watermark),
- * IOCP_ECLOSED (finished, closing or closed), IOCP_ENOMEM, IOCP_EINVAL. Sends of one thread leave
- * in their order, never mixed with those of another; those made while a batch of packets is handled
- * leave together. */
+/* Queues a copy of `size` bytes; all of it, or nothing. Bytes that a handler was given and sends on
+ * before it returns, to whomever, are not copied when they are many: their buffer is kept until
+ * they are sent. Returns 0, or IOCP_EFULL (the watermark), IOCP_ECLOSED (finished, closing or
+ * closed), IOCP_ENOMEM, IOCP_EINVAL. Sends of one thread leave in their order, never mixed with
+ * those of another; those made while a batch of packets is handled leave together. */
 IOCP_API int iocp_session_send(struct iocp_session *session, const void *data, size_t size);
 
 /* The same without a copy: the session **shares** the buffer until it is sent. Its bytes must not

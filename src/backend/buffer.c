@@ -3,16 +3,18 @@
  *
  * Invariants of a pool, under its lock:
  * 1. count = buffers in the free list + out; what a thread is about to allocate is counted in `out`
- *    already. 1 <= count, and count <= count_max if that is not 0.
- * 2. One buffer is made together with the pool. So an empty free list means that at least one
- *    buffer is with somebody and will come back: who asked by iocp__pool_arm is called some day.
+ *    already; `lent` of those that are out do not count against the bound. 1 <= count, and
+ *    out - lent <= count_max if that is not 0.
+ * 2. One buffer is made together with the pool. So a pool that has none to give has at least one
+ *    with somebody, who will give it back or lend it: who asked by iocp__pool_arm is called some
+ *    day.
  * 3. The pool is freed by the thread that brings refs, out and calling to 0. One thread alone sees
  *    that, since each change is made under the lock; after it nobody may name the pool.
- * 4. While `ready` is set the free list is empty: the first buffer that comes back takes `ready`
- *    along and calls it, once for one asking.
+ * 4. While `ready` is set no free buffer may be taken: the first that may takes `ready` along and
+ *    calls it, once for one asking.
  *
- * A buffer: free → out [iocp_buffer_take, iocp__pool_take_many] → free [iocp_buffer_unref of the
- * last reference]. Its `refs` is 0 exactly while it is free. */
+ * A buffer: free → out [iocp_buffer_take, iocp__pool_take_many] → lent [iocp__buffer_lend] → free
+ * [iocp_buffer_unref of the last reference]. Its `refs` is 0 exactly while it is free. */
 #include "backend/buffer.h"
 
 #include "base/alloc.h"
@@ -25,6 +27,7 @@
 
 #define BUFFER_CAPACITY_MAX (UINT32_C(1) << 31)
 #define BUFFER_ALIGN 16
+#define POOL_LENT_SHARE 4 /* of the bound: lent for a small part of a buffer */
 /* The data begins here, aligned for any type: allocators give memory aligned for any type. */
 #define BUFFER_HEADER                                                                              \
     ((sizeof(struct iocp_buffer) + BUFFER_ALIGN - 1) / BUFFER_ALIGN * BUFFER_ALIGN)
@@ -36,6 +39,7 @@ struct iocp_pool {
     size_t count;
     size_t count_max;
     size_t out;
+    size_t lent;
     size_t refs;
     size_t calling; /* threads inside of a `ready` */
     void (*ready)(void *context);
@@ -75,6 +79,7 @@ static void buffer_begin(struct iocp_buffer *buffer)
 {
     iocp__debug(iocp__load_relaxed(&buffer->refs) == 0);
     buffer->size = 0;
+    buffer->lent = 0;
     /* Relaxed: this thread alone knows it. */
     iocp__store_relaxed(&buffer->refs, 1);
 }
@@ -132,6 +137,17 @@ void iocp_buffer_set_size(struct iocp_buffer *buffer, size_t size)
 
 /* ---- Pools. */
 
+/* How many more may be out without being lent. */
+static size_t pool_left(const struct iocp_pool *pool)
+{
+    return pool->count_max ? pool->count_max - (pool->out - pool->lent) : SIZE_MAX;
+}
+
+static int pool_may_give(const struct iocp_pool *pool)
+{
+    return pool->free && pool_left(pool);
+}
+
 /* Holds between any two critical sections. */
 static int pool_is_valid(const struct iocp_pool *pool)
 {
@@ -140,8 +156,9 @@ static int pool_is_valid(const struct iocp_pool *pool)
 
     for (buffer = pool->free; buffer; buffer = buffer->next_free)
         free_count++;
-    return pool->count >= 1 && (!pool->count_max || pool->count <= pool->count_max) &&
-           pool->count == free_count + pool->out && !(pool->ready && pool->free);
+    return pool->count >= 1 && pool->count == free_count + pool->out && pool->lent <= pool->out &&
+           (!pool->count_max || pool->out - pool->lent <= pool->count_max) &&
+           !(pool->ready && pool_may_give(pool));
 }
 
 static void pool_push(struct iocp_pool *pool, struct iocp_buffer *buffer)
@@ -226,7 +243,7 @@ struct iocp_pool *iocp_pool_unref(struct iocp_pool *pool)
 /* How many buffers may still be made, `wanted` at most; under the lock. They count as out. */
 static size_t pool_reserve(struct iocp_pool *pool, size_t wanted)
 {
-    size_t left = pool->count_max ? pool->count_max - pool->count : wanted;
+    size_t left = pool_left(pool);
 
     if (left > wanted)
         left = wanted;
@@ -253,12 +270,12 @@ static uint32_t pool_take(struct iocp_pool *pool, struct iocp_buffer **buffers, 
     size_t made;
 
     pool_lock(pool);
-    while (taken < count && pool->free) {
+    while (taken < count && pool_may_give(pool)) {
         buffers[taken] = pool->free;
         pool->free = pool->free->next_free;
+        pool->out++;
         taken++;
     }
-    pool->out += taken;
     made = taken < count ? pool_reserve(pool, count - taken) : 0;
     iocp__lock_release(&pool->lock);
 
@@ -319,22 +336,38 @@ static void pool_call(struct iocp_pool *pool, void (*ready)(void *context), void
         iocp__parker_release(withdrawer);
 }
 
-static void pool_give(struct iocp_pool *pool, struct iocp_buffer *buffer)
+/* Gives the lock back, and calls who waits when there is something for him now. */
+static void pool_unlock_tell(struct iocp_pool *pool)
 {
-    void (*ready)(void *context);
-    void *context;
+    void (*ready)(void *context) = pool_may_give(pool) ? pool->ready : NULL;
+    void *context = pool->context;
 
-    pool_lock(pool);
-    iocp__debug(pool->out > 0);
-    pool_push(pool, buffer);
-    pool->out--;
-    ready = pool->ready;
-    context = pool->context;
-    pool->ready = NULL;
-    pool->calling += ready != NULL;
+    if (ready) {
+        pool->ready = NULL;
+        pool->calling++;
+    }
     pool_unlock(pool);
     if (ready)
         pool_call(pool, ready, context);
+}
+
+static void pool_give(struct iocp_pool *pool, struct iocp_buffer *buffer)
+{
+    int surplus;
+
+    pool_lock(pool);
+    iocp__debug(pool->out > 0);
+    pool->out--;
+    pool->lent -= buffer->lent;
+    /* As many were lent some time; they are not kept for ever. */
+    surplus = pool->count_max && pool->count - pool->out > pool->count_max;
+    if (surplus)
+        pool->count--;
+    else
+        pool_push(pool, buffer);
+    pool_unlock_tell(pool);
+    if (surplus)
+        buffer_free(buffer);
 }
 
 struct iocp_buffer *iocp_buffer_ref(struct iocp_buffer *buffer)
@@ -413,6 +446,25 @@ static void pool_grow(struct iocp_pool *pool)
         pool->count--;
 }
 
+int iocp__buffer_lend(struct iocp_buffer *buffer, size_t size)
+{
+    struct iocp_pool *pool = buffer->pool;
+    int refused;
+
+    if (!pool)
+        return 1;
+    pool_lock(pool);
+    refused = size < buffer->capacity / 2 && pool->lent >= pool->count_max / POOL_LENT_SHARE;
+    if (!refused && !buffer->lent) {
+        buffer->lent = 1;
+        pool->lent++;
+        if (pool->ready && !pool->free)
+            pool_grow(pool);
+    }
+    pool_unlock_tell(pool);
+    return !refused;
+}
+
 int iocp__pool_arm(struct iocp_pool *pool, void (*ready)(void *context), void *context)
 {
     int asked;
@@ -425,7 +477,7 @@ int iocp__pool_arm(struct iocp_pool *pool, void (*ready)(void *context), void *c
     }
     if (!pool->free)
         pool_grow(pool);
-    asked = !pool->free;
+    asked = !pool_may_give(pool);
     if (asked) {
         pool->ready = ready;
         pool->context = context;

@@ -15,7 +15,7 @@ struct iocp_buffer {
     uint32_t refs;
     uint32_t size;
     uint32_t capacity;
-    uint32_t reserved;
+    uint32_t lent; /* iocp__buffer_lend; written by one holder, read by the last */
     /* the bytes follow */
 };
 
@@ -24,6 +24,13 @@ struct iocp_buffer {
  * asked. One asker per pool; asking again replaces it; `ready` NULL withdraws (when this returns,
  * no call runs any more, unless the caller is inside it). */
 int iocp__pool_arm(struct iocp_pool *pool, void (*ready)(void *context), void *context);
+
+/* For a holder who may keep the buffer for long, because of `size` bytes of it: from now to its
+ * return the buffer does not count against the bound of its pool, so that those who take from it do
+ * not wait for this holder. Returns 0, and nothing has changed, when the bytes are better copied,
+ * lest a few of them keep much memory: they are less than half of the buffer, and a quarter of the
+ * bound is lent already. One thread at a time for one buffer. */
+int iocp__buffer_lend(struct iocp_buffer *buffer, size_t size);
 
 /* Takes up to `count` buffers at once under one lock; returns how many. */
 uint32_t iocp__pool_take_many(struct iocp_pool *pool, struct iocp_buffer **buffers, uint32_t count);

@@ -14,6 +14,7 @@
  * kept: none → partial or not consumed [receive_keep] → none [receive_drop]. */
 #include "net/receive.h"
 
+#include "backend/buffer.h"
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "net/service.h"
@@ -35,6 +36,32 @@ void iocp__receive_drop(struct iocp_session *session)
 {
     session->kept = iocp_buffer_unref(session->kept);
     session->kept_ready = 0;
+}
+
+/* What handlers of this thread are being given: a part of it may be sent on without a copy. */
+struct receive_given {
+    struct iocp_buffer *buffer; /* NULL: nothing */
+    const char *data;
+    size_t size;
+};
+
+static IOCP__THREAD_LOCAL struct receive_given receive_given;
+
+/* Returns what was given before, to be set again afterwards: a handler may dispatch. */
+static struct receive_given receive_give(struct iocp_buffer *buffer, const void *data, size_t size)
+{
+    struct receive_given outer = receive_given;
+    receive_given = (struct receive_given){buffer, data, size};
+    return outer;
+}
+
+struct iocp_buffer *iocp__receive_lend(const void *data, size_t size)
+{
+    const struct receive_given *given = &receive_given;
+    size_t offset = (size_t)((uintptr_t)data - (uintptr_t)given->data);
+    if (!given->buffer || offset >= given->size || size > given->size - offset)
+        return NULL;
+    return iocp__buffer_lend(given->buffer, size) ? given->buffer : NULL;
 }
 
 static struct receive_kept *receive_kept(struct iocp_buffer *buffer)
@@ -173,6 +200,16 @@ static size_t receive_frames(struct iocp_session *session, const unsigned char *
     return used;
 }
 
+/* The message at the front of what is kept, which is dropped after it: nothing moves there any
+ * more, so that it may be sent on like what came. */
+static void receive_kept_message(struct iocp_session *session, const struct iocp_frame *frame)
+{
+    const unsigned char *data = receive_kept_data(session);
+    struct receive_given outer = receive_give(session->kept, data, frame->size);
+    receive_message(session, data, frame);
+    receive_given = outer;
+}
+
 /* Completes the one message that is kept in part, taking no more of `data` than about twice what it
  * needs. Returns the bytes of `data` used: all when it did not suffice. */
 static size_t receive_complete(struct iocp_session *session, const unsigned char *data, size_t size)
@@ -196,7 +233,7 @@ static size_t receive_complete(struct iocp_session *session, const unsigned char
         }
         if (found > 0) {
             iocp__assert(frame.size > before && frame.size <= before + taken);
-            receive_message(session, receive_kept_data(session), &frame);
+            receive_kept_message(session, &frame);
             receive_count(session, 1);
             iocp__receive_drop(session);
             return frame.size - before;
@@ -289,14 +326,26 @@ static void receive_raw(struct iocp_session *session, const unsigned char *data,
 
 /* ---- Both. */
 
-void iocp__receive_feed(struct iocp_session *session, const void *data, size_t size)
+static void receive_deliver(struct iocp_session *session, const void *data, size_t size)
 {
-    /* Relaxed: a counter. */
-    iocp__add_relaxed(&iocp__service_shard(session->service, session->id)->bytes_received, size);
     if (session->session_class->framing.kind == IOCP_FRAMING_RAW)
         receive_raw(session, data, size);
     else
         receive_messages(session, data, size);
+}
+
+void iocp__receive_feed(struct iocp_session *session, struct iocp_buffer *buffer, const void *data,
+                        size_t size)
+{
+    /* Relaxed: a counter. */
+    iocp__add_relaxed(&iocp__service_shard(session->service, session->id)->bytes_received, size);
+    if (size < IOCP__RECEIVE_LEND) {
+        receive_deliver(session, data, size);
+    } else {
+        struct receive_given outer = receive_give(buffer, data, size);
+        receive_deliver(session, data, size);
+        receive_given = outer;
+    }
     if (session->kept && iocp__session_state(session) != IOCP__SESSION_OPEN)
         iocp__receive_drop(session);
 }

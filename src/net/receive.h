@@ -5,9 +5,19 @@
 
 #include <iocp/session.h>
 
-/* Delivers what came; keeps what is no whole message, was not consumed, or came while paused.
- * Closes the session when the framing is violated or memory is out. */
-void iocp__receive_feed(struct iocp_session *session, const void *data, size_t size);
+struct iocp_buffer;
+
+/* Fewer bytes than this are copied when a handler sends them on. */
+#define IOCP__RECEIVE_LEND 1024
+
+/* Delivers what came in `buffer`; keeps what is no whole message, was not consumed, or came while
+ * paused. Closes the session when the framing is violated or memory is out. */
+void iocp__receive_feed(struct iocp_session *session, struct iocp_buffer *buffer, const void *data,
+                        size_t size);
+
+/* The buffer of these bytes, when a handler of this thread is being given them and they may stay in
+ * it until they are sent; else NULL: they have to be copied. Gives no reference. */
+struct iocp_buffer *iocp__receive_lend(const void *data, size_t size);
 
 /* Delivers what was kept, after a pause. */
 void iocp__receive_again(struct iocp_session *session);

@@ -288,11 +288,11 @@ int iocp__send_grow(struct iocp__send_block *block, const void *data, uint32_t s
 
 enum iocp__send_want iocp__send_buffer(struct iocp__send_block *block,
                                        struct iocp__send_supply *supply, struct iocp_buffer *buffer,
-                                       uint32_t size)
+                                       uint32_t offset, uint32_t size)
 {
     if (send_no_place(block, supply))
         return IOCP__WANT_SEGMENT;
-    send_append(block, supply, (struct iocp__send_entry){buffer, 0, size});
+    send_append(block, supply, (struct iocp__send_entry){buffer, offset, size});
     return IOCP__WANT_NOTHING;
 }
 

@@ -114,10 +114,10 @@ enum iocp__send_want iocp__send_copy(struct iocp__send_block *block,
  * there is not, and nothing has changed. */
 int iocp__send_grow(struct iocp__send_block *block, const void *data, uint32_t size);
 
-/* Appends a buffer, whose reference it takes unless something is missing. */
+/* Appends `size` bytes of a buffer, whose reference it takes unless something is missing. */
 enum iocp__send_want iocp__send_buffer(struct iocp__send_block *block,
                                        struct iocp__send_supply *supply, struct iocp_buffer *buffer,
-                                       uint32_t size);
+                                       uint32_t offset, uint32_t size);
 
 /* Fetches what was wanted: 0 or IOCP_ENOMEM. */
 int iocp__send_supply_fetch(struct iocp__send_pool *pool, struct iocp__send_supply *supply,

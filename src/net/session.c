@@ -457,7 +457,7 @@ static void session_data(struct iocp_session *session, const struct iocp_packet 
     if (session->session_class->read_idle_ns)
         /* Relaxed: a time; the limits look at it. */
         iocp__store_relaxed(&session->read_stamp, iocp__stamp(iocp_now_ns()));
-    iocp__receive_feed(session, packet->data, (size_t)packet->result);
+    iocp__receive_feed(session, packet->buffer, packet->data, (size_t)packet->result);
 }
 
 /* The stream ended. A pause is no end; neither is a cancel that nobody wants any more: it is armed

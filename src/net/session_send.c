@@ -19,6 +19,7 @@
 
 #include "base/assert.h"
 #include "core/op.h"
+#include "net/receive.h"
 #include "net/send_queue.h"
 #include "net/service.h"
 
@@ -415,6 +416,12 @@ static int send_is_copied(const struct iocp_session *session, uint32_t size)
            session->queued <= SEND_COPY_QUEUED && send_merges(session);
 }
 
+/* Where the bytes lie in their buffer. */
+static uint32_t send_offset(const struct send_item *item)
+{
+    return (uint32_t)((const char *)item->data - (const char *)iocp_buffer_data(item->buffer));
+}
+
 static int send_append(struct iocp_session *session, struct send_work *work)
 {
     struct iocp__send_block *block = session->block;
@@ -424,7 +431,8 @@ static int send_append(struct iocp_session *session, struct send_work *work)
     if (copy)
         work->want = iocp__send_copy(block, &work->supply, item->data, item->size, merge);
     else
-        work->want = iocp__send_buffer(block, &work->supply, item->buffer, item->size);
+        work->want =
+            iocp__send_buffer(block, &work->supply, item->buffer, send_offset(item), item->size);
     if (work->want == IOCP__WANT_NOTHING && !copy)
         iocp_buffer_ref(item->buffer);
     return work->want == IOCP__WANT_NOTHING;
@@ -567,7 +575,7 @@ static int send_large(struct iocp_session *session, const void *data, size_t siz
         iocp_buffer_set_size(buffer, size);
     }
     uint32_t cut = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX;
-    struct send_item item = {data, buffer, cut};
+    struct send_item item = {buffer ? iocp_buffer_data(buffer) : data, buffer, cut};
     int result = send_item(session, &item);
     iocp_buffer_unref(buffer);
     return result;
@@ -603,13 +611,15 @@ int iocp_session_send(struct iocp_session *session, const void *data, size_t siz
         return IOCP_ECLOSED;
     if (size == 0)
         return 0;
-    if (size > IOCP__SEND_CHUNK)
+    struct iocp_buffer *received =
+        size < IOCP__RECEIVE_LEND ? NULL : iocp__receive_lend(data, size);
+    if (size > IOCP__SEND_CHUNK && !received)
         return send_large(session, data, size);
     /* Relaxed: a hint. */
-    if (iocp__load_relaxed(&session->queued) &&
+    if (!received && iocp__load_relaxed(&session->queued) &&
         send_behind(session, data, (uint32_t)size, UINT32_MAX))
         return 0;
-    struct send_item item = {data, NULL, (uint32_t)size};
+    struct send_item item = {data, received, (uint32_t)size};
     return send_item(session, &item);
 }
 

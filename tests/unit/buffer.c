@@ -607,3 +607,116 @@ TEST(armed_asker_is_never_forgotten)
     iocp_pool_unref(shared_pool);
     CHECK_EQ(iocp_memory_count(), 0);
 }
+
+/* ---- Lent ones. */
+
+TEST(a_lent_buffer_does_not_count)
+{
+    struct iocp_pool *pool = make_pool(64, 2);
+    struct iocp_buffer *a = take(pool);
+    struct iocp_buffer *b = take(pool);
+    struct iocp_buffer *c;
+    struct iocp_buffer *none = NULL;
+    CHECK_EQ(iocp_buffer_take(pool, &none), IOCP_EFULL);
+    CHECK(iocp__buffer_lend(a, 32));
+    CHECK(iocp__buffer_lend(a, 32)); /* once more is the same */
+    c = take(pool);
+    CHECK_EQ(iocp_buffer_take(pool, &none), IOCP_EFULL);
+    /* What was lent is back and free, and still only two may be out. */
+    iocp_buffer_unref(a);
+    CHECK_EQ(iocp_buffer_take(pool, &none), IOCP_EFULL);
+    iocp_buffer_unref(b);
+    CHECK(take(pool) == b);
+    CHECK_EQ(iocp_buffer_take(pool, &none), IOCP_EFULL);
+    iocp_buffer_unref(b);
+    iocp_buffer_unref(c);
+    iocp_pool_unref(pool);
+    CHECK_EQ(iocp_memory_count(), 0);
+}
+
+TEST(small_parts_are_lent_up_to_a_quarter)
+{
+    enum { COUNT = 8 };
+    struct iocp_pool *pool = make_pool(64, COUNT);
+    struct iocp_buffer *buffers[COUNT];
+    CHECK_EQ(iocp__pool_take_many(pool, buffers, COUNT), COUNT);
+    CHECK(iocp__buffer_lend(buffers[0], 1));
+    CHECK(iocp__buffer_lend(buffers[1], 31));
+    CHECK(!iocp__buffer_lend(buffers[2], 31));
+    CHECK(!iocp__buffer_lend(buffers[0], 1)); /* another holder would keep it longer */
+    CHECK(iocp__buffer_lend(buffers[2], 32));
+    iocp_buffer_unref(buffers[1]);
+    CHECK(!iocp__buffer_lend(buffers[3], 31));
+    iocp_buffer_unref(buffers[2]);
+    CHECK(iocp__buffer_lend(buffers[3], 31));
+    iocp_buffer_unref(buffers[0]);
+    for (int i = 3; i < COUNT; i++)
+        iocp_buffer_unref(buffers[i]);
+    iocp_pool_unref(pool);
+    CHECK_EQ(iocp_memory_count(), 0);
+}
+
+TEST(without_a_bound_small_parts_are_not_lent)
+{
+    struct iocp_pool *pool = make_pool(64, 0);
+    struct iocp_buffer *buffer = take(pool);
+    CHECK(!iocp__buffer_lend(buffer, 31));
+    CHECK(iocp__buffer_lend(buffer, 32));
+    iocp_buffer_unref(buffer);
+    iocp_pool_unref(pool);
+    CHECK_EQ(iocp_buffer_copy("text", 5, &buffer), 0);
+    CHECK(iocp__buffer_lend(buffer, 1)); /* it is in no pool */
+    iocp_buffer_unref(buffer);
+    CHECK_EQ(iocp_memory_count(), 0);
+}
+
+/* Who waits for a buffer need not wait for the one that was lent. */
+TEST(lending_calls_who_waits)
+{
+    struct iocp_pool *pool = make_pool(64, 1);
+    struct call call = {.pool = pool};
+    struct iocp_buffer *buffer = take(pool);
+    CHECK_EQ(iocp__pool_arm(pool, ready_takes, &call), 1);
+    CHECK(iocp__buffer_lend(buffer, 64));
+    CHECK_EQ(call.count, 1);
+    CHECK(call.taken != NULL && call.taken != buffer);
+    iocp_buffer_unref(buffer);
+    iocp_buffer_unref(call.taken);
+    iocp_pool_unref(pool);
+    CHECK_EQ(iocp_memory_count(), 0);
+}
+
+/* A return of what was lent lets nobody take more than the bound: it calls nobody. */
+TEST(return_of_a_lent_buffer_calls_nobody)
+{
+    struct iocp_pool *pool = make_pool(64, 1);
+    unsigned calls = 0;
+    struct iocp_buffer *lent = take(pool);
+    struct iocp_buffer *other;
+    CHECK(iocp__buffer_lend(lent, 64));
+    other = take(pool);
+    CHECK_EQ(iocp__pool_arm(pool, ready_counts, &calls), 1);
+    iocp_buffer_unref(lent);
+    CHECK_EQ(calls, 0);
+    iocp_buffer_unref(other);
+    CHECK_EQ(calls, 1);
+    iocp_pool_unref(pool);
+    CHECK_EQ(iocp_memory_count(), 0);
+}
+
+TEST(what_lending_added_is_not_kept)
+{
+    enum { BOUND = 2, LENT = 50 };
+    struct iocp_pool *pool = make_pool(64, BOUND);
+    struct iocp_buffer *lent[LENT];
+    for (int i = 0; i < LENT; i++) {
+        lent[i] = take(pool);
+        CHECK(iocp__buffer_lend(lent[i], 64));
+    }
+    CHECK_EQ(iocp_memory_count(), 1 + LENT);
+    for (int i = 0; i < LENT; i++)
+        iocp_buffer_unref(lent[i]);
+    CHECK_EQ(iocp_memory_count(), 1 + BOUND);
+    iocp_pool_unref(pool);
+    CHECK_EQ(iocp_memory_count(), 0);
+}

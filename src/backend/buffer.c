@@ -216,6 +216,11 @@ int iocp_pool_create(size_t capacity, size_t count_max, struct iocp_pool **out_p
     return 0;
 }
 
+size_t iocp__pool_capacity(const struct iocp_pool *pool)
+{
+    return pool->capacity; /* fixed while it lives */
+}
+
 struct iocp_pool *iocp_pool_ref(struct iocp_pool *pool)
 {
     pool_lock(pool);

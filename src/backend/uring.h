@@ -46,11 +46,13 @@ struct iocp__uring_buffers {
     uint16_t *holes;            /* stack of the ids that have no buffer */
     uint32_t hole_count;
     uint32_t entries; /* a power of two */
-    uint32_t target;  /* how many buffers the ring is kept filled with; grows to `entries` */
+    uint32_t target;  /* how many buffers the ring is kept filled with; up to `entries` */
+    uint32_t target_least;
     uint16_t tail;
     uint16_t used;   /* a stream was started here */
     uint32_t armed;  /* the pool was asked for a call some time */
     uint32_t wanted; /* a stream found no buffer since the last fill */
+    uint32_t calm;   /* fills in a row that took little */
 };
 
 struct iocp__uring {

@@ -6,7 +6,8 @@
  * 2. All other buffers are the kernel's: in the ring, or named by a completion not yet taken. Each
  * holds the one reference that it left the pool with.
  * 3. The ring is filled up to `target`, not to its size, because the kernel goes round it: memory
- * that is never needed is never touched. The target doubles when more than half of it went at once.
+ * that is not needed is not touched and stays out of the caches. The target doubles when more than
+ * half of it went at once, and halves when for a while never more than an eighth did.
  * 4. A stream is starved when it found the ring empty. It is in `starved`, has nothing in the
  * kernel, and is started again when there are buffers; at most one per buffer at a time, since a
  * stream that finds none again would only have cost the time.
@@ -25,8 +26,11 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#define BUFFERS_ENTRIES_MAX 32768 /* the kernel's limit */
-#define BUFFERS_TARGET_FIRST 16
+#define BUFFERS_ENTRIES_MAX 32768         /* the kernel's limit */
+#define BUFFERS_LEAST_BYTES (256u * 1024) /* of the buffers that the ring always has */
+#define BUFFERS_LEAST_MIN 4
+#define BUFFERS_LEAST_MAX 16
+#define BUFFERS_CALM 64 /* fills in a row that took little, before the target halves */
 #define BUFFERS_BATCH 32
 
 static int buffers_is_valid(const struct iocp__uring_buffers *buffers)
@@ -49,6 +53,16 @@ static int buffers_register(struct iocp__uring *uring)
     return iocp__ring_register(&uring->ring, IORING_REGISTER_PBUF_RING, &argument, 1);
 }
 
+/* Few large ones or more small ones: idle lanes need little memory. */
+static uint32_t buffers_least(const struct iocp_pool *pool, uint32_t entries)
+{
+    size_t least = BUFFERS_LEAST_BYTES / iocp__pool_capacity(pool);
+
+    least = least < BUFFERS_LEAST_MIN ? BUFFERS_LEAST_MIN : least;
+    least = least > BUFFERS_LEAST_MAX ? BUFFERS_LEAST_MAX : least;
+    return least < entries ? (uint32_t)least : entries;
+}
+
 int iocp__uring_buffers_init(struct iocp__uring *uring, uint32_t buffer_count)
 {
     struct iocp__uring_buffers *buffers = &uring->buffers;
@@ -60,7 +74,8 @@ int iocp__uring_buffers_init(struct iocp__uring *uring, uint32_t buffer_count)
     while (entries * 2 <= buffer_count && entries < BUFFERS_ENTRIES_MAX)
         entries *= 2;
     buffers->entries = entries;
-    buffers->target = entries < BUFFERS_TARGET_FIRST ? entries : BUFFERS_TARGET_FIRST;
+    buffers->target_least = buffers_least(uring->kernel.pool, entries);
+    buffers->target = buffers->target_least;
     buffers->table = iocp__allocate_zero(entries * sizeof(*buffers->table));
     buffers->holes = iocp__allocate(entries * sizeof(*buffers->holes));
     /* The kernel wants whole pages. */
@@ -117,13 +132,22 @@ static void buffers_publish(struct iocp__uring_buffers *buffers)
     iocp__store_release(&buffers->ring->tail, buffers->tail);
 }
 
-static void buffers_grow(struct iocp__uring_buffers *buffers)
+/* Adapts the target to what went since the last fill. */
+static void buffers_adapt(struct iocp__uring_buffers *buffers)
 {
-    int short_of = buffers->wanted || buffers_filled(buffers) < buffers->target / 2;
+    uint32_t went = buffers->target - buffers_filled(buffers);
+    int calm = !buffers->wanted && went <= buffers->target / 8;
+    int first = buffers_filled(buffers) == 0 && !buffers->tail; /* it says nothing of the need */
 
-    /* The first fill says nothing about the need. */
-    if (short_of && buffers->tail && buffers->target < buffers->entries)
+    buffers->calm = calm ? buffers->calm + 1 : 0;
+    if (first)
+        return;
+    if ((buffers->wanted || went > buffers->target / 2) && buffers->target < buffers->entries)
         buffers->target *= 2;
+    if (buffers->calm == BUFFERS_CALM && buffers->target > buffers->target_least) {
+        buffers->target /= 2;
+        buffers->calm = 0;
+    }
     buffers->wanted = 0;
 }
 
@@ -131,14 +155,14 @@ void iocp__uring_buffers_fill(struct iocp__uring *uring)
 {
     struct iocp__uring_buffers *buffers = &uring->buffers;
     struct iocp_buffer *batch[BUFFERS_BATCH];
-    uint32_t asked;
-    uint32_t got;
+    uint32_t asked = 0;
+    uint32_t got = 0;
     uint32_t i;
 
     if (!buffers->used || buffers_filled(buffers) >= buffers->target)
         return;
-    buffers_grow(buffers);
-    do {
+    buffers_adapt(buffers);
+    while (got == asked && buffers_filled(buffers) < buffers->target) {
         asked = buffers->target - buffers_filled(buffers);
         asked = asked < BUFFERS_BATCH ? asked : BUFFERS_BATCH;
         got = iocp__pool_take_many(uring->kernel.pool, batch, asked);
@@ -147,7 +171,7 @@ void iocp__uring_buffers_fill(struct iocp__uring *uring)
             buffers->table[id] = batch[i];
             buffers_add(buffers, id);
         }
-    } while (got == asked && buffers_filled(buffers) < buffers->target);
+    }
     buffers_publish(buffers);
     iocp__check(buffers_is_valid(buffers));
 }

@@ -284,6 +284,49 @@ TEST(idle_streams_pin_no_buffers)
     lane_close(&lane);
 }
 
+/* The buffers that the lane keeps in its ring follow the need: up when many go at once, and down
+ * again when few do for long. */
+TEST(the_ring_holds_as_many_buffers_as_are_needed)
+{
+    enum { BURST = 100 * 64 };
+    struct lane lane;
+    struct item item;
+    unsigned char *data = make_data(BURST);
+    uint32_t rounds = 0;
+    int64_t got = 0;
+    int pair[2];
+
+    lane_open(&lane, 256, 8, 256);
+    const struct iocp__uring_buffers *buffers = &iocp__uring_of(lane.kernel)->buffers;
+    uint32_t least = buffers->target;
+    make_unix_pair(pair);
+    item_open(&item, &lane, pair[0]);
+    iocp_op_recv_stream(&item.op);
+    item_submit(&item);
+    while (buffers->target < least * 4) {
+        send_all(pair[1], data, BURST);
+        for (got = 0; got < BURST;) {
+            struct iocp_event *event = lane_next(&lane);
+            CHECK_GT(event->result, 0);
+            got += event->result;
+            iocp_buffer_unref(event->buffer);
+        }
+    }
+    lane.starved = 0;
+    for (; buffers->target > least; rounds++) {
+        CHECK_LT(rounds, 5000);
+        send_all(pair[1], "hello", 5);
+        iocp_buffer_unref(expect_piece(&item, "hello"));
+    }
+    CHECK_EQ(lane.starved, 0);
+    CHECK_GT(rounds, 64);
+    item_cancel(&item);
+    item_close(&item);
+    close(pair[1]);
+    free(data);
+    lane_close(&lane);
+}
+
 TEST(an_empty_datagram_does_not_end_a_stream)
 {
     struct lane lane;

@@ -37,7 +37,7 @@ struct iocp_port_config {
                                undeclared blocking is not detected */
 };
 
-/* Fills in the defaults: all CPUs, AUTO, 1,024 workers, 16 KiB, 256 buffers, 2 ms. */
+/* Fills in the defaults: all CPUs, AUTO, 1,024 workers, 65 KiB, 256 buffers, 2 ms. */
 IOCP_API void iocp_port_config_init(struct iocp_port_config *config);
 
 /* Makes a port with one reference. `config` NULL means the defaults. Errors: IOCP_EINVAL (a value

@@ -32,7 +32,9 @@ void iocp_port_config_init(struct iocp_port_config *config)
 {
     memset(config, 0, sizeof(*config));
     config->workers_max = 1024;
-    config->buffer_size = 16 * 1024;
+    /* A little more than the 64 KiB of many messages: a receive that fills its buffer has to be
+     * followed by another one, to see that there is nothing more. */
+    config->buffer_size = 65 * 1024;
     config->buffer_count = 256;
     config->watch_ns = 2 * 1000 * 1000;
 }

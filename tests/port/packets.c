@@ -70,7 +70,7 @@ TEST(create_and_unref)
     CHECK_EQ(config.concurrency, 0);
     CHECK_EQ(config.backend, IOCP_BACKEND_AUTO);
     CHECK_EQ(config.workers_max, 1024);
-    CHECK_EQ(config.buffer_size, 16384);
+    CHECK_EQ(config.buffer_size, 66560);
     CHECK_EQ(config.buffer_count, 256);
     CHECK_EQ(config.watch_ns, 2 * MILLISECOND);
 

@@ -61,9 +61,12 @@ soak:
 	@tools/bootstrap test
 	@exec tools/soak --minutes $(MINUTES) --preset $(PRESET) $(ARGS)
 
-## make bench           measures (bench/run), with the release build
-bench: build
-	@if [ -x bench/run ]; then exec bench/run $(ARGS); else echo "there is no bench/run"; exit 1; fi
+## make bench           measures beside the peers (bench/README.md), about 10 minutes; QUICK=1: one
+bench:
+	@tools/bootstrap bench
+	@cmake --preset release >/dev/null
+	@cmake --build build/release --target iocp_product iocp_bench --parallel $(JOBS)
+	@exec bench/run $(if $(QUICK),--quick) $(ARGS)
 
 ## make install         installs into PREFIX (/usr/local), below DESTDIR when it is set
 install: build

@@ -59,17 +59,10 @@ foreach(source ${sources})
     iocp_program(example-${name} ${source})
 endforeach()
 
-# bench/<name>.c becomes bin/bench-<name>: built by bench/run only. They know Linux.
+# Built by bench/run only. They know Linux.
 if(WIN32)
     return()
 endif()
 add_custom_target(iocp_bench)
-file(GLOB sources CONFIGURE_DEPENDS bench/*.c)
-foreach(source ${sources})
-    get_filename_component(name ${source} NAME_WE)
-    iocp_program(bench-${name} ${source})
-    set_target_properties(bench-${name} PROPERTIES EXCLUDE_FROM_ALL TRUE)
-    add_dependencies(iocp_bench bench-${name})
-endforeach()
 add_subdirectory(bench/micro)
 add_subdirectory(bench/servers)

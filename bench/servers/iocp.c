@@ -4,6 +4,7 @@
 
 #include <iocp.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +128,18 @@ static void other_lane_fill(struct iocp_port *port)
     } while (stats.objects > objects_before + FILLERS);
 }
 
+/* Answers each SIGUSR1 with the bytes that the library has allocated: resident memory counts whole
+ * pages, and only those that were touched. */
+static _Noreturn void report_memory(const sigset_t *signals)
+{
+    for (;;) {
+        int number;
+        sigwait(signals, &number);
+        printf("%zu\n", iocp_memory_size());
+        fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct server server;
@@ -134,9 +147,13 @@ int main(int argc, char **argv)
     struct iocp_service_config config;
     struct iocp_service *service = NULL;
     struct iocp_address address;
+    sigset_t signals;
     char text[32];
     int error;
 
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &signals, NULL); /* in the workers as well */
     server_options_parse(&server.options, argc, argv);
     server_class(&server, &sessions);
     server_config(&server.options, &config);
@@ -150,6 +167,5 @@ int main(int argc, char **argv)
         server.options.lanes != 1)
         other_lane_fill(iocp_service_port(service));
     server_ready(1);
-    iocp_service_join(service);
-    return 0;
+    report_memory(&signals);
 }

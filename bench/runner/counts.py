@@ -19,8 +19,9 @@ def difference(measure, count):
 
 def load(bench, workload, row, server, count, tool):
     """How many messages or deliveries there were."""
-    report, _ = bench.run_load(row, [*row.load, "--messages", count],
-                               f"{server.name}, {row.label}, {tool}")
+    arguments = [*(row.count_load or row.load), "--messages", count, "--drain", 30]
+    report, _ = bench.run_load(row, arguments, f"{server.name}, {row.label}, {tool}",
+                               seconds_max=120)
     return report[workload.count]
 
 

@@ -82,7 +82,7 @@ class Bench:
         """Compares every byte that the server sends, for a moment."""
         with self.server(workload, row, server):
             arguments = row.load or ["--protocol", "echo", "--size", row.size]
-            self.run_load(row, [*arguments, "--time", "0.2", "--verify"],
+            self.run_load(row, [*arguments, "--time", "0.2", "--drain", 30, "--verify"],
                           f"{server.name}, {row.label}, verify")
 
     def run(self, workload, row, server):

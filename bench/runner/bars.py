@@ -144,13 +144,17 @@ def storm(table, known):
 
 
 def idle(table, known):
-    rows = [(label, min(kinds(row, servers.OURS, "bytes", known).values()), 1.0, "bytes")
-            for label, row in table.items() if kinds(row, servers.OURS, "bytes", known)]
-    bars = ratio_bar("g", "at most 512 bytes per idle session", 512, rows)
+    rows = [(label, min(ours.values())) for label, row in table.items()
+            if (ours := kinds(row, servers.OURS, "bytes", known))]
+    if not rows:
+        return []
+    label, most = max(rows, key=lambda pair: pair[1])
+    result = [Bar("g", "at most 512 bytes per idle session", 512, most, label)]
     if len(rows) == 2:
-        bars += ratio_bar("g", "flat: at most 1.1 × with more sessions", 1.1,
-                          [("", rows[1][1], rows[0][1], rows[0][0])])
-    return bars
+        (few, before), (many, after) = rows
+        result.append(Bar("g", "flat: at most 1.1 × with more sessions", 1.1, after / before,
+                          f"{many}: {after:.4g}; {few}: {before:.4g}"))
+    return result
 
 
 JUDGES = {"a": echo, "b": framed, "c": room, "d": sleep, "e": work, "f": storm, "g": idle}

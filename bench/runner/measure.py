@@ -38,7 +38,7 @@ class Bench:
         self.load = Path(load)
         self.times = times
         self.cpus = system.cpus()
-        self.port = 20000
+        self.port = 0  # of the server that runs now
 
     def pinned(self, row):
         return [self.cpus[-1]] if row.pinned else None
@@ -46,7 +46,7 @@ class Bench:
     @contextlib.contextmanager
     def server(self, workload, row, server, wrapper=(), environment=None):
         """A server that listens; it is killed at the end."""
-        self.port = 20000 + (self.port + 1) % 10000
+        self.port = system.free_port()
         command = [*wrapper, *server.command(self.folder, workload.server, self.port,
                                              row.threads, row.size)]
         process = system.start(command, self.pinned(row),

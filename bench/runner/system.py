@@ -1,7 +1,10 @@
 """What Linux tells of processors, processes and memory, and how a program is started."""
+import contextlib
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -44,6 +47,16 @@ def established(port):
     done = subprocess.run(["ss", "-Htn", "state", "established", f"sport = :{port}"],
                           capture_output=True, text=True, check=True)
     return done.stdout.count("\n")
+
+
+def free_port():
+    """A port that nobody listens on, below those that the system gives to clients. The servers
+    share their ports, so that a second one on the same port would not be noticed."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
 
 
 def start(command, cpu_numbers=None, environment=None, **options):

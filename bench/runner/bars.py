@@ -153,8 +153,15 @@ def idle(table, known):
     if len(rows) == 2:
         (few, before), (many, after) = rows
         result.append(Bar("g", "flat: at most 1.1 × with more sessions", 1.1, after / before,
-                          f"{many}: {after:.4g}; {few}: {before:.4g}"))
+                          f"{many}: {after:.4g}; {few}: {before:.4g}; each further one: "
+                          f"{further(few, before, many, after):.4g}"))
     return result
+
+
+def further(few, before, many, after):
+    """Bytes of a session more: without what a server has once, its receive buffers above all."""
+    few, many = (int(label.split()[0].replace(",", "")) for label in (few, many))
+    return (many * after - few * before) / (many - few)
 
 
 JUDGES = {"a": echo, "b": framed, "c": room, "d": sleep, "e": work, "f": storm, "g": idle}

@@ -106,8 +106,10 @@ class Bars(unittest.TestCase):
 
     def test_idle(self):
         table = {label: {"iocp epoll": {"bytes": value}}
-                 for label, value in (("few", 400.0), ("many", 500.0))}
-        self.assertEqual(self.met(bars.judge("g", table, servers.ALL)), [True, False])
+                 for label, value in (("1,000 sessions", 400.0), ("3,000 sessions", 500.0))}
+        found = bars.judge("g", table, servers.ALL)
+        self.assertEqual(self.met(found), [True, False])
+        self.assertIn("each further one: 550", found[1].where)
 
     def test_micro(self):
         table = {"1 x 1 (ns/packet)": {"iocp": 100.0, "futex queue": 60.0, "asio::post": 150.0}}

@@ -71,9 +71,9 @@ def head(info):
         f"Server and load on the same machine, over loopback. {info['rounds']} rounds of "
         f"{info['seconds']:g} s, all servers of a workload in turn; the figures are medians. "
         f"A run beside which others took more than {info['foreign_max']:.0%} of the processors, or "
-        "with a figure far from its other rounds, was repeated: "
-        f"{info['repeated']} of {info['runs']} were, and {info['kept']} were kept though no repeat "
-        "was quiet. Compare within one table, not between two runs. Each server's bytes were "
+        "with a figure far from its other rounds, was repeated, up to twice: "
+        f"{info['repeated']} repeats for {info['runs']} runs, of which {info['kept']} count though "
+        "no repeat was quiet. Compare within one table, not between two runs. Each server's bytes were "
         "compared first. Less is better, but for rates.", "",
         "[README.md](README.md) says what each workload is and how each server is written.", "",
     ]

@@ -20,6 +20,9 @@ struct iocp_listener_config {
     uint32_t unix_mode;    /* permissions of a Unix socket's path; 0: as the umask gives */
     uint64_t retry_min_ns; /* first pause after a failed accept; 0: 5 ms; doubles up to */
     uint64_t retry_max_ns; /* 0: 1 s */
+    /* The socket, before it is bound: to set options that the library does not know. On Linux its
+     * connections begin with them. May be NULL. */
+    void (*opened)(iocp_handle handle, void *context);
     /* A connection: the callee owns the handle. */
     void (*accepted)(struct iocp_listener *listener, iocp_handle handle, void *context);
     /* The listener has closed, every accept is answered: the last call. May be NULL. */

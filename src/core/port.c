@@ -229,22 +229,21 @@ static struct iocp__lane *port_choose_lane(struct iocp_port *port)
     return least;
 }
 
-int iocp_port_register(struct iocp_port *port, struct iocp_object *object, iocp_handle handle,
-                       uintptr_t key)
+static int port_check_object(struct iocp_port *port, struct iocp_object *object)
 {
-    if (!port || !object)
-        return IOCP_EINVAL;
     /* Relaxed: an object is registered by one thread, before others know it. */
     if (iocp__load_relaxed(&object->state) & IOCP__OBJECT_REGISTERED)
         return IOCP_EBUSY;
-    if (iocp__load_seq(&port->closed))
-        return IOCP_ECLOSED;
-    int error = iocp__handle_prepare(handle);
-    if (error < 0)
-        return error;
+    return iocp__load_seq(&port->closed) ? IOCP_ECLOSED : 0;
+}
+
+/* `kind`: REGISTERED, with FILE or without. */
+static int port_register(struct iocp_port *port, struct iocp_object *object, iocp_handle handle,
+                         uintptr_t key, uint32_t kind)
+{
     struct iocp__lane *lane = port_choose_lane(port);
     if (port->backend->associate) {
-        error = port->backend->associate(lane->kernel, handle);
+        int error = port->backend->associate(lane->kernel, handle);
         if (error < 0)
             return error;
     }
@@ -252,14 +251,33 @@ int iocp_port_register(struct iocp_port *port, struct iocp_object *object, iocp_
     object->lane = lane;
     object->handle = handle;
     object->key = key;
-    uint32_t state = IOCP__OBJECT_REGISTERED;
-    if (iocp__handle_is_file(handle))
-        state |= IOCP__OBJECT_FILE;
-    iocp__store_relaxed(&object->state, state);
+    /* Relaxed: as in port_check_object. */
+    iocp__store_relaxed(&object->state, kind);
     iocp_object_ref(object);
     iocp__add_relaxed(&lane->objects, 1);
     port_ring(port, lane, iocp__lane_attach(lane, object));
     return 0;
+}
+
+int iocp_port_register(struct iocp_port *port, struct iocp_object *object, iocp_handle handle,
+                       uintptr_t key)
+{
+    if (!port || !object)
+        return IOCP_EINVAL;
+    int error = port_check_object(port, object);
+    if (error == 0)
+        error = iocp__handle_prepare(handle);
+    if (error < 0)
+        return error;
+    uint32_t file = iocp__handle_is_file(handle) ? IOCP__OBJECT_FILE : 0;
+    return port_register(port, object, handle, key, IOCP__OBJECT_REGISTERED | file);
+}
+
+int iocp__port_register_socket(struct iocp_port *port, struct iocp_object *object,
+                               iocp_handle handle, uintptr_t key)
+{
+    int error = port_check_object(port, object);
+    return error < 0 ? error : port_register(port, object, handle, key, IOCP__OBJECT_REGISTERED);
 }
 
 void iocp_object_close(struct iocp_object *object)

@@ -275,6 +275,8 @@ static int listener_open(const struct iocp_listener_config *config, iocp_handle 
     if (result < 0)
         return result;
     result = listener_set_options(handle, config);
+    if (result == 0 && config->opened)
+        config->opened(handle, config->context);
     if (result == 0)
         result = listener_bind(handle, &config->address);
     if (result == 0)

@@ -267,6 +267,13 @@ void iocp__service_set_options(const struct iocp_session_class *session_class, i
         iocp__socket_set(handle, IOCP__OPTION_RECEIVE_BUFFER, session_class->receive_buffer);
 }
 
+static void service_listener_opened(iocp_handle handle, void *context)
+{
+    struct service_listener *entry = context;
+    if (iocp__accepted_has_options())
+        iocp__service_set_options(entry->session_class, handle);
+}
+
 /* Makes a session of an accepted connection; takes the handle on success. The listener is
  * counted. */
 static int service_adopt(struct service_listener *entry, iocp_handle handle)
@@ -277,7 +284,8 @@ static int service_adopt(struct service_listener *entry, iocp_handle handle)
     struct iocp_session *session = iocp__session_create(service, entry->session_class, NULL);
     if (!session)
         return error;
-    iocp__service_set_options(entry->session_class, handle);
+    if (!iocp__accepted_has_options())
+        iocp__service_set_options(entry->session_class, handle);
     if (iocp__socket_peer(handle, &peer) == 0)
         iocp__session_set_peer(session, &peer);
     /* The table has the first reference, and may give it back before `begin` returns. */
@@ -377,6 +385,7 @@ int iocp_service_listen(struct iocp_service *service, const struct iocp_address 
     if (options)
         config = *options;
     config.address = *address;
+    config.opened = service_listener_opened;
     config.accepted = service_accepted;
     config.closed = service_listener_closed;
     config.context = entry;

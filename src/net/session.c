@@ -38,6 +38,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "core/port.h"
 #include "net/receive.h"
 #include "net/send_queue.h"
 #include "net/service.h"
@@ -395,7 +396,7 @@ int iocp__session_begin(struct iocp_session *session, iocp_handle handle,
                         struct iocp_address *connect_to)
 {
     struct iocp_port *port = session->service->port;
-    int error = iocp_port_register(port, &session->object, handle, 0);
+    int error = iocp__port_register_socket(port, &session->object, handle, 0);
     if (error < 0)
         return error;
     session_handle_done(session);

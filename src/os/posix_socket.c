@@ -153,6 +153,11 @@ static int socket_set_reset(iocp_handle handle, int value)
                          NULL);
 }
 
+int iocp__accepted_has_options(void)
+{
+    return 1;
+}
+
 int iocp__socket_set(iocp_handle handle, enum iocp__socket_option option, int value)
 {
     if (value < 0)

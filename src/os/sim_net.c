@@ -548,6 +548,11 @@ int32_t iocp__socket_pending_error(iocp_handle handle)
     return socket->state == NET_FAILED ? iocp__sim_os_error(socket->error) : 0;
 }
 
+int iocp__accepted_has_options(void)
+{
+    return 1;
+}
+
 int iocp__socket_set(iocp_handle handle, enum iocp__socket_option option, int value)
 {
     struct net_socket *socket = net_get(handle);

@@ -170,6 +170,29 @@ TEST(ordinary_file_is_kept)
     net_unix_remove(&address);
 }
 
+static void note_opened(iocp_handle handle, void *context)
+{
+    struct greeter *greeter = context;
+    CHECK_NE(handle, IOCP_HANDLE_INVALID);
+    CHECK(!greeter->listener);
+    greeter->inside += 10;
+}
+
+/* The socket is the user's for a moment before it is bound, once. */
+TEST(opened_has_the_socket)
+{
+    struct greeter greeter;
+    struct iocp_address address = net_address("127.0.0.1:0");
+    greeter_init(&greeter, &address);
+    greeter.config.opened = note_opened;
+    greeter_listen(&greeter);
+    CHECK_EQ(greeter.inside, 10);
+    greeter.inside = 0;
+    greeter_serve(&greeter, &greeter.address, 1);
+    CHECK_EQ(greeter.inside, 0);
+    greeter_end(&greeter);
+}
+
 TEST(port_in_use)
 {
     struct greeter greeter;

@@ -391,6 +391,31 @@ TEST(options_of_tcp_reach_the_socket)
     CHECK(size == 40000 || size == 20000);
 }
 
+/* A connection has the options of the socket that accepted it exactly where the library relies on
+ * it. (What else has them is not asked: Windows has some.) */
+TEST(accepted_has_options_where_it_is_said)
+{
+    struct iocp_address address = loopback(0);
+    iocp_handle listener = open_socket(IOCP_FAMILY_IPV4);
+    iocp_handle client = open_socket(IOCP_FAMILY_IPV4);
+    if (!iocp__accepted_has_options())
+        SKIP("each connection is given its options here");
+    CHECK_OK(iocp__socket_set(listener, IOCP__OPTION_NODELAY, 1));
+    CHECK_OK(iocp__socket_set(listener, IOCP__OPTION_KEEPALIVE_S, 77));
+    CHECK_OK(iocp__socket_set(listener, IOCP__OPTION_SEND_BUFFER, 20000));
+    CHECK_OK(iocp__socket_set(listener, IOCP__OPTION_RECEIVE_BUFFER, 24000));
+    CHECK_OK(iocp__socket_bind(listener, &address, NULL));
+    CHECK_OK(iocp__socket_listen(listener, 0, NULL));
+    CHECK_OK(iocp__socket_local(listener, &address));
+    (void)connect_to(client, &address);
+    iocp_handle server = accept_from(listener);
+    CHECK_NE(option_of(server, IPPROTO_TCP, TCP_NODELAY), 0);
+    CHECK_NE(option_of(server, SOL_SOCKET, SO_KEEPALIVE), 0);
+    CHECK_EQ(option_of(server, IPPROTO_TCP, TCP_KEEPIDLE), 77);
+    CHECK_EQ(option_of(server, SOL_SOCKET, SO_SNDBUF), 40000);
+    CHECK_EQ(option_of(server, SOL_SOCKET, SO_RCVBUF), 48000);
+}
+
 TEST(keepalive_reaches_the_socket)
 {
     iocp_handle handle = open_socket(IOCP_FAMILY_IPV4);

@@ -33,8 +33,9 @@ struct iocp_port_config {
     uint32_t workers_max;  /* threads that may be in wait or dispatch; more get IOCP_EFULL */
     uint32_t buffer_size;  /* bytes of a recv-stream's buffer */
     uint32_t buffer_count; /* most buffers per lane, a power of two up to 32,768 */
-    uint32_t watch_ns;     /* how long a handler may keep its lane to itself; 0: for ever, and
-                               undeclared blocking is not detected */
+    uint32_t watch_ns;     /* how long a handler may keep its lane to itself, if it blocks a 16th of
+                               it when others are busy; 0: for ever, and undeclared blocking is not
+                               detected */
 };
 
 /* Fills in the defaults: all CPUs, AUTO, 1,024 workers, 65 KiB, 256 buffers, 2 ms. */

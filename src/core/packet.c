@@ -26,6 +26,9 @@
  * beget posts must not starve I/O. */
 #define PACKET_UNSERVED_MAX 64
 
+/* Packets of a batch after which a worker looks after the others. */
+#define PACKET_LOOK 8
+
 /* ---- One packet. */
 
 void iocp__packet_make(struct iocp_event *event, struct iocp_packet *packet)
@@ -307,6 +310,15 @@ static void packet_wait_turn(struct iocp_port *port, struct iocp__worker *worker
         packet_sleep(port, worker, wait);
 }
 
+/* The worker is back: sees to others before it looks for packets. */
+static void packet_begin(struct iocp_port *port, struct iocp__worker *worker)
+{
+    iocp__gate_enter(port, worker);
+    iocp__watch_help(port);
+    if (worker->lane && worker->unserved >= PACKET_UNSERVED_MAX)
+        packet_poll(port, worker);
+}
+
 /* 1 with the next packet, the worker being out with it; or an error, the worker having left. */
 static int packet_next(struct iocp_port *port, struct iocp__worker *worker,
                        const struct packet_wait *wait, struct iocp_event **out_event)
@@ -314,9 +326,7 @@ static int packet_next(struct iocp_port *port, struct iocp__worker *worker,
     uint64_t deadline_ns = wait->deadline_ns;
     int looked = 0;
     int error = 0;
-    iocp__gate_enter(port, worker);
-    if (worker->lane && worker->unserved >= PACKET_UNSERVED_MAX)
-        packet_poll(port, worker);
+    packet_begin(port, worker);
     for (;;) {
         error = IOCP_ECLOSED;
         if (iocp__load_seq(&port->closed))
@@ -382,7 +392,8 @@ int iocp_port_wait(struct iocp_port *port, struct iocp_packet *packets, uint32_t
 static void packet_end_batch(struct iocp_port *port, struct iocp__worker *worker, uint64_t began_ns,
                              int count)
 {
-    if (began_ns && count) {
+    /* Relaxed: the thread's own phase. What blocks tells nothing of how long packets take. */
+    if (began_ns && count && iocp__load_relaxed(&worker->phase) == IOCP__PHASE_BUSY) {
         uint64_t each = (iocp__os_now_ns() - began_ns) / (uint64_t)count;
         uint64_t bounded = each < 100000000 ? each : 100000000;
         worker->handler_ns = (uint32_t)((worker->handler_ns * 3 + bounded) / 4);
@@ -418,6 +429,8 @@ int iocp__port_dispatch_since(struct iocp_port *port, uint64_t timeout_ns, uint6
     do {
         count += packet_handle(worker, event);
         iocp__store_relaxed(&worker->sequence, worker->sequence + 1);
+        if (count % PACKET_LOOK == 0)
+            iocp__watch_help(port);
         /* Relaxed: SEIZED is acted upon in enter, under the gate's lock. */
     } while (count < IOCP__DISPATCH_MAX && iocp__load_relaxed(&worker->phase) == IOCP__PHASE_BUSY &&
              (event = packet_take(port, worker->home, 1)));

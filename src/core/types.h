@@ -108,9 +108,13 @@ struct iocp__worker {
     uint32_t turn;       /* the thread's: the lane that it looks at first */
 
     struct iocp__thread_view view; /* of the thread; fixed while it lives */
-    uint64_t watch_sequence;       /* the watch's own notes */
-    uint64_t watch_cpu_ns;
-    uint32_t watch_unseen;
+
+    /* Notes of whoever looks after the workers, watch.c: */
+    uint64_t watch_sequence;  /* with this packet */
+    uint64_t watch_since_ns;  /* it has been out since then, */
+    uint64_t watch_look_ns;   /* and at the last look */
+    uint64_t watch_cpu_ns;    /* it had used so much */
+    uint64_t watch_unseen_ns; /* it has stood still, its state unreadable, since then; 0: not so */
 };
 
 /* ---- Gate. All under its lock, but where atomic is said. */
@@ -154,14 +158,17 @@ struct iocp__timers {
     struct iocp__timer_slot slots[IOCP__TIMER_LEVELS * IOCP__TIMER_SLOTS];
 };
 
-/* ---- Watch: a thread that looks after workers while any of them runs. */
+/* ---- Watch: a thread that looks after workers while any of them runs; they help it. */
 struct iocp__watch {
     struct iocp__parker parker;
     struct iocp__thread thread;
-    uint32_t started; /* gate's lock */
-    uint32_t armed;   /* atomic: it ticks; 0: it sleeps until armed */
-    uint32_t stop;    /* atomic */
-    uint32_t missing; /* atomic: its thread could not be started */
+    uint32_t started;      /* gate's lock */
+    uint32_t armed;        /* atomic: it ticks; 0: it sleeps until armed */
+    uint32_t stop;         /* atomic */
+    uint32_t looking;      /* atomic: somebody looks at the workers */
+    uint64_t next_look_ns; /* atomic: a worker does not look again before */
+    uint64_t keen_ns;      /* atomic: until then the watch ticks more often */
+    uint32_t missing;      /* atomic: its thread could not be started */
 };
 
 struct iocp_port {

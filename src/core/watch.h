@@ -11,6 +11,9 @@ void iocp__watch_start(struct iocp_port *port);
 /* A worker goes out: the watch is to tick. Cheap when it does. */
 void iocp__watch_arm(struct iocp_port *port);
 
+/* A worker is between two packets: it looks after the others, if nobody did for a while. */
+void iocp__watch_help(struct iocp_port *port);
+
 /* Ends the thread and waits for it. */
 void iocp__watch_stop(struct iocp_port *port);
 

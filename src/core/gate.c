@@ -4,7 +4,8 @@
  * 1. running = workers that are out or were granted a ticket, less those whose ticket was
  *    taken; a ticket is given only while running < limit.
  * 2. A worker is on the stack exactly while waiting is 1.
- * 3. lane->holder is the worker whose `lane` it is, or one that visits it, or NULL.
+ * 3. lane->holder is the worker whose `lane` or `granted_lane` it is, or one that visits it, or
+ *    NULL.
  * 4. (rule D) While workers wait and none is out, one that waits has the duty: it sleeps no
  *    longer than to the next timer.
  * 5. (rule L) While workers wait and none is out, every free lane with objects is watched by
@@ -99,6 +100,18 @@ static void gate_wake(struct iocp__gate *gate, struct iocp__worker *worker, int 
     wakes->count++;
 }
 
+static void gate_hold(struct iocp_port *port, struct iocp__lane *lane, struct iocp__worker *holder)
+{
+    /* Sequentially consistent: a submitter adds to the inbox, then looks here; who frees a lane
+     * does it the other way round. */
+    iocp__store_seq(&lane->holder, holder);
+    /* Relaxed: a hint that there is something to visit. */
+    if (holder)
+        iocp__sub_relaxed(&port->free_lanes, 1);
+    else
+        iocp__add_relaxed(&port->free_lanes, 1);
+}
+
 static int gate_ready(struct iocp_port *port)
 {
     uint32_t count = gate_lanes(port);
@@ -133,23 +146,27 @@ static struct iocp__worker *gate_parked(struct iocp__gate *gate)
     return worker;
 }
 
-/* Restores rules W, D and L after a ticket or a lane was given up. `stuck`: whoever is out will not
- * come back soon. */
+/* Restores rules W, D and L after a ticket or a lane was given up, with one wake if possible: a
+ * parked worker gets the lane that nobody looks after and the ticket for its packets at once.
+ * `stuck`: whoever is out will not come back soon. Who is woken here is not among them, and looks
+ * for what else there is before it sleeps. */
 static void gate_settle(struct iocp_port *port, int stuck, struct gate_wakes *wakes)
 {
     struct iocp__gate *gate = &port->gate;
     if (!gate->top)
         return;
-    if (gate->running < gate->limit && gate_ready(port))
-        gate_wake(gate, gate->top, 1, wakes);
-    if (gate->top && gate_orphan(port)) {
-        struct iocp__worker *worker = gate_parked(gate);
-        if (!worker && (stuck || gate->running == 0))
-            worker = gate->top;
-        if (worker)
-            gate_wake(gate, worker, 0, wakes);
+    int grant = gate->running < gate->limit && gate_ready(port);
+    struct iocp__lane *orphan = gate_orphan(port);
+    struct iocp__worker *heir = orphan ? gate_parked(gate) : NULL;
+    if (heir) {
+        gate_hold(port, orphan, heir);
+        heir->granted_lane = orphan;
     }
-    if (gate->top && !gate->duty && (stuck || gate->running == 0))
+    if (heir || grant)
+        gate_wake(gate, heir ? heir : gate->top, grant, wakes);
+    if (gate->top && orphan && !heir && (stuck || gate->running == 0))
+        gate_wake(gate, gate->top, 0, wakes);
+    if (gate->top && !gate->duty && !wakes->count && (stuck || gate->running == 0))
         gate_wake(gate, gate->top, 0, wakes);
 }
 
@@ -159,18 +176,6 @@ static void gate_drop_ticket(struct iocp__gate *gate, struct iocp__worker *worke
         worker->ticket = 0;
         gate_count_running(gate, -1);
     }
-}
-
-static void gate_hold(struct iocp_port *port, struct iocp__lane *lane, struct iocp__worker *holder)
-{
-    /* Sequentially consistent: a submitter adds to the inbox, then looks here; who frees a lane
-     * does it the other way round. */
-    iocp__store_seq(&lane->holder, holder);
-    /* Relaxed: a hint that there is something to visit. */
-    if (holder)
-        iocp__sub_relaxed(&port->free_lanes, 1);
-    else
-        iocp__add_relaxed(&port->free_lanes, 1);
 }
 
 static void gate_drop_lane(struct iocp_port *port, struct iocp__worker *worker)
@@ -259,6 +264,34 @@ int iocp__gate_ticket(struct iocp_port *port, struct iocp__worker *worker)
     }
     iocp__lock_release(&gate->lock);
     return (int)worker->ticket;
+}
+
+/* The worker asleep in a lane whose packets wait for a ticket of its own. The lock is held. */
+static struct iocp__worker *gate_thirsty(struct iocp__gate *gate)
+{
+    struct iocp__worker *worker = gate->top;
+    /* Relaxed: whose packets are taken meanwhile looks for nothing. */
+    while (worker && !(worker->wait_lane && iocp__load_relaxed(&worker->wait_lane->ready_count)))
+        worker = worker->below;
+    return worker;
+}
+
+void iocp__gate_make_way(struct iocp_port *port, struct iocp__worker *worker)
+{
+    struct iocp__gate *gate = &port->gate;
+    struct gate_wakes wakes = {.count = 0};
+    /* Relaxed: hints. */
+    if (!worker->ticket || port->shared || iocp__load_relaxed(&gate->running) < gate->limit ||
+        !iocp__load_relaxed(&gate->sleepers))
+        return;
+    iocp__lock_acquire(&gate->lock);
+    struct iocp__worker *thirsty = worker->ticket ? gate_thirsty(gate) : NULL;
+    if (thirsty) {
+        gate_drop_ticket(gate, worker);
+        gate_wake(gate, thirsty, 1, &wakes);
+    }
+    iocp__lock_release(&gate->lock);
+    gate_deliver(&wakes);
 }
 
 /* The lock is held. The worker's last lane, or the free lane with the most objects. */
@@ -421,6 +454,11 @@ void iocp__gate_awake(struct iocp_port *port, struct iocp__worker *worker)
         iocp__gate_remove(gate, worker);
     worker->ticket = worker->granted;
     worker->granted = 0;
+    if (worker->granted_lane) {
+        worker->lane = worker->granted_lane;
+        worker->home = worker->granted_lane;
+        worker->granted_lane = NULL;
+    }
     /* Relaxed: a hint; a watch that stays behind ends one wait for nothing. */
     if (iocp__load_relaxed(&port->free_lanes)) {
         uint32_t count = gate_lanes(port);

@@ -27,6 +27,10 @@ void iocp__gate_leave(struct iocp_port *port, struct iocp__worker *worker);
 /* A ticket for the worker, if it has none and one is left. Returns whether it has one. */
 int iocp__gate_ticket(struct iocp_port *port, struct iocp__worker *worker);
 
+/* For a worker that has a ticket and no lane: gives the ticket to one that has a lane with packets
+ * and waits for a ticket. Each arrival would wake that one for nothing. */
+void iocp__gate_make_way(struct iocp_port *port, struct iocp__worker *worker);
+
 /* A lane for the worker, if it has none: its last one, a free one, or a new one. Returns whether it
  * has one. */
 int iocp__gate_lane(struct iocp_port *port, struct iocp__worker *worker);
@@ -47,7 +51,7 @@ int iocp__gate_is_needed(struct iocp_port *port, struct iocp__worker *worker);
 uint64_t iocp__gate_sleep(struct iocp_port *port, struct iocp__worker *worker,
                           uint64_t deadline_ns);
 
-/* Leaves the stack; it has a ticket if its waker gave it one. */
+/* Leaves the stack; it has a ticket, and a lane, if its waker gave it one. */
 void iocp__gate_awake(struct iocp_port *port, struct iocp__worker *worker);
 
 /* There is a packet for anybody: wakes the worker that began to wait last, if a ticket is left. */

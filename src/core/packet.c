@@ -315,7 +315,14 @@ static void packet_begin(struct iocp_port *port, struct iocp__worker *worker)
 {
     iocp__gate_enter(port, worker);
     iocp__watch_help(port);
-    if (worker->lane && worker->unserved >= PACKET_UNSERVED_MAX)
+    if (port->shared)
+        return;
+    /* Relaxed: a hint. */
+    if (!worker->lane && iocp__load_relaxed(&port->free_lanes))
+        iocp__gate_lane(port, worker);
+    if (!worker->lane)
+        iocp__gate_make_way(port, worker);
+    else if (worker->unserved >= PACKET_UNSERVED_MAX)
         packet_poll(port, worker);
 }
 

@@ -89,9 +89,10 @@ struct iocp__worker {
     uint32_t unserved;       /* packets taken since the last look into the kernel */
     uint32_t handler_ns;     /* what a packet takes, smoothed */
 
-    uint32_t waiting;           /* gate's lock: on the stack */
-    uint32_t granted;           /* gate's lock: its waker took the ticket for it */
-    struct iocp__worker *above; /* gate's lock: the stack */
+    uint32_t waiting;                /* gate's lock: on the stack */
+    uint32_t granted;                /* gate's lock: its waker took the ticket for it, */
+    struct iocp__lane *granted_lane; /* gate's lock: and this lane; NULL: none */
+    struct iocp__worker *above;      /* gate's lock: the stack */
     struct iocp__worker *below;
     struct iocp__lane *wait_lane; /* gate's lock: asleep in this lane's kernel wait; NULL: parked */
     uint64_t wait_deadline_ns;    /* gate's lock: of the sleep */

@@ -96,6 +96,7 @@ byte phase[WORKERS + 1];
 bit moved[WORKERS + 1]; /* `sequence` is another than the watch saw */
 bit ticket[WORKERS + 1];
 bit granted[WORKERS + 1];
+byte granted_lane[WORKERS + 1];
 bit waiting[WORKERS + 1];
 bit parker[WORKERS + 1];
 byte lane_of[WORKERS + 1];
@@ -113,6 +114,9 @@ byte orders_left = HANDLER_ORDERS;
 byte ended;
 byte at; /* inside of one step only: 0 elsewhere */
 byte who;
+byte heir;
+bit grant;
+bit needy;
 
 #define TOP stack[sleepers - 1]
 /* A lane whose packets anybody takes: of gate_ready. */
@@ -168,33 +172,53 @@ inline wake(w, grant)
     who = 0
 }
 
-// gate_settle
-inline settle(stuck)
+// gate_parked: to `at`, 0 when there is none
+inline find_parked()
 {
+    at = sleepers;
+    do
+    :: at && wait_lane[stack[at - 1]] -> at--
+    :: else -> break
+    od;
     if
-    :: sleepers && running < LIMIT && GATE_READY -> wake(TOP, 1)
-    :: else
-    fi;
-    if
-    :: sleepers && ORPHAN ->
-        /* gate_parked */
-        at = sleepers;
-        do
-        :: at && wait_lane[stack[at - 1]] -> at--
-        :: else -> break
-        od;
-        if
-        :: at -> wake(stack[at - 1], 0)
-        :: !at && (stuck || running == 0) -> wake(TOP, 0)
-        :: else
-        fi
-    :: else
-    fi;
-    at = 0;
-    if
-    :: sleepers && !duty && (stuck || running == 0) -> wake(TOP, 0)
+    :: at -> at = stack[at - 1]
     :: else
     fi
+}
+
+/* gate_settle. `heir`: a parked worker that gets the lane that nobody looks after, 1 with its
+ * ticket. */
+inline settle(stuck)
+{
+    grant = (sleepers && running < LIMIT && GATE_READY);
+    needy = (sleepers && ORPHAN);
+    heir = 0;
+    if
+    :: needy -> find_parked(); heir = at; at = 0
+    :: else
+    fi;
+    if
+    :: heir ->
+        if
+        :: IS_ORPHAN(1) -> granted_lane[heir] = 1; holder[1] = heir
+        :: else -> granted_lane[heir] = LANES; holder[LANES] = heir
+        fi;
+        free_lanes--;
+        wake(heir, grant)
+    :: !heir && grant -> wake(TOP, 1)
+    :: else
+    fi;
+    if
+    :: sleepers && needy && !heir && (stuck || running == 0) -> wake(TOP, 0)
+    :: else
+    fi;
+    if
+    :: sleepers && !duty && !bells && !releases && (stuck || running == 0) -> wake(TOP, 0)
+    :: else
+    fi;
+    grant = 0;
+    needy = 0;
+    heir = 0
 }
 
 inline drop_ticket(w)
@@ -419,6 +443,31 @@ inline get_lane()
     fi
 }
 
+// iocp__gate_make_way
+inline make_way()
+{
+    if
+    :: ticket[me] && running == LIMIT && sleepers ->
+        atomic {
+            at = sleepers;
+            do
+            :: at && !(wait_lane[stack[at - 1]] && ready[wait_lane[stack[at - 1]]]) -> at--
+            :: else -> break
+            od;
+            if
+            :: at ->
+                at = stack[at - 1];
+                drop_ticket(me);
+                wake(at, 1)
+            :: else
+            fi;
+            at = 0
+        };
+        deliver()
+    :: else
+    fi
+}
+
 // iocp__gate_visit, of one lane; `visited`: packets are there
 inline visit(l)
 {
@@ -490,6 +539,16 @@ inline gate_awake()
         fi;
         ticket[me] = granted[me];
         granted[me] = 0;
+#ifdef BUG_LANE_LOST
+        granted_lane[me] = 0;
+#endif
+        if
+        :: granted_lane[me] ->
+            lane_of[me] = granted_lane[me];
+            home[me] = granted_lane[me];
+            granted_lane[me] = 0
+        :: else
+        fi;
         wait_lane[me] = 0;
         if
         :: watcher[1] == me -> watcher[1] = 0
@@ -651,6 +710,15 @@ call:
     if
     :: atomic { phase[me] == BUSY -> phase[me] = INSIDE }
     :: phase[me] != BUSY -> phase[me] = INSIDE
+    fi;
+    // packet_begin
+    if
+    :: free_lanes -> get_lane()
+    :: else
+    fi;
+    if
+    :: lane_of[me] == 0 -> make_way()
+    :: else
     fi;
 next: // packet_next
     if

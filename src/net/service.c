@@ -42,6 +42,7 @@ struct service_listener {
     struct iocp_listener *listener; /* a reference */
     uint32_t refs;                  /* atomic */
     uint32_t told;                  /* to close */
+    int options_come;               /* with each connection, from its socket; fixed */
 };
 
 struct iocp__service_waiter {
@@ -270,7 +271,7 @@ void iocp__service_set_options(const struct iocp_session_class *session_class, i
 static void service_listener_opened(iocp_handle handle, void *context)
 {
     struct service_listener *entry = context;
-    if (iocp__accepted_has_options())
+    if (entry->options_come)
         iocp__service_set_options(entry->session_class, handle);
 }
 
@@ -284,7 +285,7 @@ static int service_adopt(struct service_listener *entry, iocp_handle handle)
     struct iocp_session *session = iocp__session_create(service, entry->session_class, NULL);
     if (!session)
         return error;
-    if (!iocp__accepted_has_options())
+    if (!entry->options_come)
         iocp__service_set_options(entry->session_class, handle);
     if (iocp__socket_peer(handle, &peer) == 0)
         iocp__session_set_peer(session, &peer);
@@ -385,6 +386,7 @@ int iocp_service_listen(struct iocp_service *service, const struct iocp_address 
     if (options)
         config = *options;
     config.address = *address;
+    entry->options_come = iocp__accepted_has_options(iocp_address_family(address));
     config.opened = service_listener_opened;
     config.accepted = service_accepted;
     config.closed = service_listener_closed;

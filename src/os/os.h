@@ -124,9 +124,9 @@ enum iocp__socket_option {
 
 /* Options that the family lacks succeed without effect. */
 int iocp__socket_set(iocp_handle handle, enum iocp__socket_option option, int value);
-/* Not 0 where a connection begins with the options of the socket that accepted it (Linux: they are
- * copied with the socket, NODELAY, keepalive and the sizes of buffers among them). */
-int iocp__accepted_has_options(void);
+/* Not 0 where a connection begins with the options of the socket that accepted it (TCP on Linux:
+ * they are copied with the socket, NODELAY, keepalive and the sizes of buffers among them). */
+int iocp__accepted_has_options(enum iocp_family family);
 
 /* Unix sockets: sets the permissions of a bound path (Windows: IOCP_ENOTSUP); removes a path. Paths
  * are UTF-8 on Windows. */

@@ -153,9 +153,9 @@ static int socket_set_reset(iocp_handle handle, int value)
                          NULL);
 }
 
-int iocp__accepted_has_options(void)
+int iocp__accepted_has_options(enum iocp_family family)
 {
-    return 1;
+    return family == IOCP_FAMILY_IPV4 || family == IOCP_FAMILY_IPV6;
 }
 
 int iocp__socket_set(iocp_handle handle, enum iocp__socket_option option, int value)

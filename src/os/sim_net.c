@@ -548,8 +548,9 @@ int32_t iocp__socket_pending_error(iocp_handle handle)
     return socket->state == NET_FAILED ? iocp__sim_os_error(socket->error) : 0;
 }
 
-int iocp__accepted_has_options(void)
+int iocp__accepted_has_options(enum iocp_family family)
 {
+    (void)family;
     return 1;
 }
 

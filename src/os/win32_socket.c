@@ -281,8 +281,9 @@ static int socket_set_reset(iocp_handle handle, int value)
         handle, SOL_SOCKET);
 }
 
-int iocp__accepted_has_options(void)
+int iocp__accepted_has_options(enum iocp_family family)
 {
+    (void)family;
     return 0;
 }
 

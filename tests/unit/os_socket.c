@@ -398,7 +398,8 @@ TEST(accepted_has_options_where_it_is_said)
     struct iocp_address address = loopback(0);
     iocp_handle listener = open_socket(IOCP_FAMILY_IPV4);
     iocp_handle client = open_socket(IOCP_FAMILY_IPV4);
-    if (!iocp__accepted_has_options())
+    CHECK(!iocp__accepted_has_options(IOCP_FAMILY_UNIX));
+    if (!iocp__accepted_has_options(IOCP_FAMILY_IPV4))
         SKIP("each connection is given its options here");
     CHECK_OK(iocp__socket_set(listener, IOCP__OPTION_NODELAY, 1));
     CHECK_OK(iocp__socket_set(listener, IOCP__OPTION_KEEPALIVE_S, 77));

@@ -1,6 +1,6 @@
 /* Runs seeds of the simulation. tools/sim drives it; README.md says how to read what it prints.
  *
- *     sim [--scenario net|port] [--from SEED] [--count N] [--set KNOB=VALUE]... [--trace]
+ *     sim [--scenario net|port|service] [--from SEED] [--count N] [--set KNOB=VALUE]... [--trace]
  *         [--progress] [--knobs] [--seeds FILE] */
 #include "sim.h"
 
@@ -114,16 +114,23 @@ static void run(uint64_t seed, const struct options *options)
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: sim [--scenario net|port] [--from SEED] [--count N] "
+    fprintf(stderr, "usage: sim [--scenario net|port|service] [--from SEED] [--count N] "
                     "[--set KNOB=VALUE]... [--trace] [--progress] [--knobs] [--seeds FILE]\n");
     exit(2);
 }
 
 static void (*scenario_named(const char *name))(void)
 {
-    if (strcmp(name, "net") == 0)
-        return sim_net_scenario;
-    return strcmp(name, "port") == 0 ? sim_port_scenario : NULL;
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } scenarios[] = {
+        {"net", sim_net_scenario}, {"port", sim_port_scenario}, {"service", sim_service_scenario}};
+    for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
+        if (strcmp(name, scenarios[i].name) == 0)
+            return scenarios[i].run;
+    }
+    return NULL;
 }
 
 static void parse_value(struct options *options, const char *name, const char *value)

@@ -76,6 +76,7 @@ void sim_run(const struct sim_job *job);
 
 void sim_net_scenario(void);
 void sim_port_scenario(void);
+void sim_service_scenario(void);
 
 /* Chance of the model. */
 uint32_t sim_below(uint32_t count);

@@ -310,20 +310,28 @@ static void packet_wait_turn(struct iocp_port *port, struct iocp__worker *worker
         packet_sleep(port, worker, wait);
 }
 
-/* The worker is back: sees to others before it looks for packets. */
+/* The worker is back: sees to others before it looks for packets. When the queues have given many
+ * in a row it looks into the kernel, too; one that has found packets ever since it came, or since it
+ * lost its lane, has no lane for that yet. */
 static void packet_begin(struct iocp_port *port, struct iocp__worker *worker)
 {
+    int many = worker->unserved >= PACKET_UNSERVED_MAX;
     iocp__gate_enter(port, worker);
     iocp__watch_help(port);
     if (port->shared)
         return;
-    /* Relaxed: a hint. */
-    if (!worker->lane && iocp__load_relaxed(&port->free_lanes))
+    /* Relaxed, twice: a hint. */
+    if (!worker->lane && (many || iocp__load_relaxed(&port->free_lanes)))
         iocp__gate_lane(port, worker);
     if (!worker->lane)
         iocp__gate_make_way(port, worker);
-    else if (worker->unserved >= PACKET_UNSERVED_MAX)
+    else if (many)
         packet_poll(port, worker);
+    if (!many)
+        return;
+    worker->unserved = 0;
+    if (iocp__load_relaxed(&port->free_lanes))
+        (void)iocp__gate_visit(port, worker);
 }
 
 /* 1 with the next packet, the worker being out with it; or an error, the worker having left. */

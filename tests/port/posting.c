@@ -209,6 +209,50 @@ TEST(handlers_post)
     port_end(tree.port);
 }
 
+/* ---- Posts without an end. */
+
+struct treadmill {
+    struct iocp_op op; /* first */
+    struct iocp_port *port;
+    int stop;
+};
+
+static void treadmill_turn(const struct iocp_packet *packet)
+{
+    struct treadmill *treadmill = (struct treadmill *)packet->op;
+    if (treadmill->stop)
+        return;
+    iocp_op_post(&treadmill->op, 0, 0);
+    CHECK_EQ(iocp_port_post(treadmill->port, NULL, &treadmill->op), 0);
+}
+
+/* A handler that posts itself again and again, for ever, does not keep the port's one worker from
+ * looking after a socket. */
+TEST(posts_do_not_starve_sockets)
+{
+    struct treadmill treadmill = {.port = port_open(1)};
+    struct thing thing;
+    struct call recv;
+    char byte = 0;
+    int pair[2];
+    make_connected_pair(pair);
+    iocp_op_init(&treadmill.op, treadmill_turn);
+    thing_open(&thing, treadmill.port, pair[0], 0);
+    call_init(&recv);
+    iocp_op_recv(&recv.op, &byte, 1);
+    call_submit(&recv, treadmill.port, &thing.object);
+    iocp_op_post(&treadmill.op, 0, 0);
+    CHECK_EQ(iocp_port_post(treadmill.port, NULL, &treadmill.op), 0);
+    CHECK_GT(iocp_port_dispatch(treadmill.port, 0), 0);
+    send_all(pair[1], "x", 1);
+    CHECK_EQ(call_wait(&recv, treadmill.port), 1);
+    CHECK_EQ(byte, 'x');
+    treadmill.stop = 1;
+    thing_end(&thing, treadmill.port);
+    net_close(pair[1]);
+    port_end(treadmill.port);
+}
+
 /* ---- Who is woken. */
 
 struct knock {

@@ -6,7 +6,7 @@ ARGS ?=
 SECONDS ?= 60
 
 .DEFAULT_GOAL := build
-.PHONY: build windows load run test asan tsan sim fuzz bench install clean help soak
+.PHONY: build windows load run test asan tsan sim fuzz bench install clean help soak mutants coverage
 
 ## make                 installs what is missing, builds libraries and programs into build/release
 build:
@@ -41,7 +41,7 @@ asan tsan:
 	@tools/bootstrap test
 	@exec tools/run-tests $@
 
-## make sim SEEDS=n     runs n seeds of the simulation (tests/sim) in both scenarios
+## make sim SEEDS=n     runs n seeds of each scenario of the simulation (tests/sim)
 SEEDS ?= 1000
 sim:
 	@tools/bootstrap test
@@ -53,6 +53,17 @@ fuzz:
 	@cmake --preset asan >/dev/null
 	@cmake --build build/asan --target fuzz --parallel $(JOBS)
 	@exec tests/fuzz/run --seconds $(SECONDS) build/asan/tests/fuzz
+
+## make mutants         plants known bugs, one at a time, and shows which test catches each; ONLY="NAME..."
+ONLY ?=
+mutants:
+	@tools/bootstrap test
+	@exec tests/mutants/run --jobs $(JOBS) $(ONLY)
+
+## make coverage        counts the branches of src/core and src/net that the tests take
+coverage:
+	@tools/bootstrap test
+	@exec tools/coverage $(ARGS)
 
 ## make soak MINUTES=n  runs both servers on both backends under a storm of clients (tools/soak)
 MINUTES ?= 1

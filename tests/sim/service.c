@@ -1,8 +1,9 @@
 /* The service scenario: short lives of services that have a port of their own. A server and its
  * clients are one service, whose sessions talk to each other by way of groups, in messages of all
- * sizes, while threads publish, join, leave and ask; then the service ends, in one of the ways in
- * which one can: stopped from outside or in a handler, waited for by several, dropped, or with its
- * port closed below it, started or not. After it nothing is left. */
+ * sizes, while threads publish, join, leave, pause and ask; then the service ends, in one of the
+ * ways in which one can: stopped from outside or in a handler, waited for by several, dropped, or
+ * with its port closed below it, started or not. After it nothing is left. */
+#include "net/session.h"
 #include "sim.h"
 
 #include <string.h>
@@ -14,9 +15,12 @@
 
 enum life_end { LIFE_STOP, LIFE_HANDLER, LIFE_DROP, LIFE_PORT, LIFE_IDLE, LIFE_ENDS };
 
+enum life_hot { LIFE_HOT_PAUSE = 1, LIFE_HOT_CLOSE };
+
 /* In the user's area of a session. */
 struct member {
-    uint32_t mark; /* of clients: what the connect was given */
+    uint32_t mark;  /* of clients: what the connect was given */
+    uint32_t place; /* in life.ids */
     int opened;
     int closed;
     uint32_t last[TALKERS]; /* number of the last message of each */
@@ -29,7 +33,10 @@ static struct {
     struct iocp_address address;
     enum life_end end;
     uint64_t ids[IDS_MAX];
+    struct iocp_session *sessions[IDS_MAX]; /* of these ids, until `closed` */
     uint32_t id_count;
+    int hot;        /* all threads are after the newest session */
+    int unattended; /* nobody runs handlers any more */
     uint32_t opened;
     uint32_t closed;
     uint32_t stopped;
@@ -96,8 +103,10 @@ static void on_opened(struct iocp_session *session, void *context)
     member->opened = 1;
     life.opened++;
     tally.sessions++;
-    if (life.id_count < IDS_MAX)
-        life.ids[life.id_count++] = iocp_session_id(session);
+    SIM_CHECK(life.id_count < IDS_MAX, "too many sessions");
+    member->place = life.id_count++;
+    life.ids[member->place] = iocp_session_id(session);
+    life.sessions[member->place] = session;
     iocp__sim_yield();
     (void)iocp_group_join(life.groups[0], session);
     if (sim_once_in(2))
@@ -128,6 +137,7 @@ static void on_closed(struct iocp_session *session, enum iocp_close_reason reaso
     SIM_CHECK(member->opened && !member->closed, "`closed` before `opened`, or twice");
     SIM_CHECK(reason != IOCP_CLOSE_NONE, "closed without a reason");
     member->closed = 1;
+    life.sessions[member->place] = NULL;
     life.closed++;
     iocp__sim_yield();
 }
@@ -141,12 +151,25 @@ static void on_stopped(struct iocp_service *service, void *context)
     life.stopped++;
 }
 
+/* Asked when nobody can go on: an open session that nobody paused receives. */
+static void check_armed(void)
+{
+    for (uint32_t i = 0; !life.unattended && !sim_ports_busy() && i < life.id_count; i++) {
+        const struct iocp_session *session = life.sessions[i];
+        int wants = session && session->state == IOCP__SESSION_OPEN && !session->paused &&
+                    !(session->flags & IOCP__SESSION_PEER_ENDED);
+        SIM_CHECK(!wants || session->use != IOCP__USE_REST, "session %u receives nothing", i);
+    }
+}
+
 /* ---- Threads. */
 
 static struct iocp_session *find_one(void)
 {
-    return life.id_count ? iocp_service_find(life.service, life.ids[sim_below(life.id_count)])
-                         : NULL;
+    uint32_t at = life.hot ? life.id_count : sim_below(life.id_count) + 1;
+    while (life.hot && at > 1 && !life.sessions[at - 1])
+        at--;
+    return life.id_count ? iocp_service_find(life.service, life.ids[at - 1]) : NULL;
 }
 
 /* The address of a session is there as long as it is open, whoever closes it meanwhile. */
@@ -210,17 +233,34 @@ static void meet(struct iocp_session *session)
     }
 }
 
+/* What threads can do to each other at one session: close it while others ask, or pause it while it
+ * is resumed. */
+static void meet_hot(struct iocp_session *session)
+{
+    if (life.hot == LIFE_HOT_CLOSE && sim_once_in(12))
+        iocp_session_abort(session);
+    else if (life.hot == LIFE_HOT_CLOSE)
+        ask(session);
+    else if (sim_once_in(2))
+        iocp_session_pause(session);
+    else
+        iocp_session_resume(session);
+}
+
 static void talker_run(void *context)
 {
     (void)context;
     uint32_t who = life.talkers++;
-    for (uint32_t i = 1; i <= knobs.steps * 3; i++) {
+    for (uint32_t i = 1; i <= knobs.steps * (life.hot ? 30 : 3); i++) {
         struct iocp_session *session = find_one();
-        publish(who, i, session);
-        if (session && sim_once_in(2))
+        if (!life.hot || sim_once_in(30))
+            publish(who, i, session);
+        if (session && life.hot)
+            meet_hot(session);
+        else if (session && sim_once_in(2))
             meet(session);
         iocp_session_unref(session);
-        if (sim_once_in(2))
+        if (life.hot ? !sim_once_in(12) : sim_once_in(2))
             iocp__sim_yield();
         else
             iocp__sim_sleep(sim_below(3000000));
@@ -303,6 +343,7 @@ static void life_connect(uint32_t count)
 static void life_begin(void)
 {
     life.end = sim_below(LIFE_ENDS);
+    life.hot = (int)sim_below(3);
     life_make_class();
     life_create();
     iocp_address_parse("127.0.0.1:0", &life.address);
@@ -318,6 +359,12 @@ static void life_begin(void)
     iocp__sim_faults_on(1);
 }
 
+static void close_port(void)
+{
+    life.unattended = 1;
+    iocp_port_close(iocp_service_port(life.service));
+}
+
 static void life_act(void)
 {
     struct iocp__thread threads[TALKERS];
@@ -329,7 +376,7 @@ static void life_act(void)
     if (life.end == LIFE_STOP && sim_once_in(2))
         iocp_service_stop(life.service);
     if (life.end == LIFE_PORT && sim_once_in(2))
-        iocp_port_close(iocp_service_port(life.service));
+        close_port();
     while (started)
         iocp__thread_join(&threads[--started]);
     iocp__sim_faults_on(0);
@@ -343,7 +390,7 @@ static void life_join(void)
         SIM_CHECK(!iocp__thread_start(&threads[i], "joiner", joiner_run, NULL), "no thread");
     iocp__sim_sleep(sim_below(3000000));
     if (life.end == LIFE_PORT)
-        iocp_port_close(iocp_service_port(life.service));
+        close_port();
     else
         iocp_service_stop(life.service);
     joiner_run(NULL);
@@ -374,7 +421,7 @@ void sim_service_scenario(void)
     for (uint32_t i = 0; i < knobs.rounds; i++) {
         memset(&life, 0, sizeof(life));
         iocp__sim_faults_on(0);
-        sim_quiet_also = NULL;
+        sim_quiet_also = check_armed;
         life_begin();
         life_act();
         life_finish();

@@ -247,6 +247,32 @@ TEST(sends_keep_their_order_and_do_not_mix)
     host_end(&host);
 }
 
+static void send_thrice(struct host *host, struct iocp_session *session)
+{
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(iocp_session_send_buffer(session, host->context), 0);
+}
+
+/* One shared buffer, several times in one gather write. */
+TEST(a_buffer_is_sent_several_times_in_a_row)
+{
+    static const char text[] = "again and again";
+    struct host host;
+    struct iocp_buffer *buffer = NULL;
+    host_init(&host);
+    CHECK_EQ(iocp_buffer_copy(text, sizeof(text), &buffer), 0);
+    host.context = buffer;
+    host.opened_hook = send_thrice;
+    host_start(&host);
+    int fd = host_connect(&host);
+    for (int i = 0; i < 3; i++)
+        expect_bytes(fd, text, sizeof(text));
+    net_close(fd);
+    latch_wait_for(&host.closed, 1);
+    iocp_buffer_unref(buffer);
+    host_end(&host);
+}
+
 /* ---- Watermarks. The peer does not read. */
 
 static void slow_host(struct host *host, enum iocp_full_policy policy, int *out_fd)

@@ -480,3 +480,26 @@ TEST(accept_against_cancel)
     thing_end(&thing, port);
     port_end(port);
 }
+
+/* Nobody looks after the lane while four cancels come for three ops, one of them twice: each of the
+ * three is canceled. */
+TEST(a_second_cancel_forgets_no_other)
+{
+    static const int order[] = {0, 1, 2, 1};
+    struct iocp_port *port = port_open(1);
+    struct scene three[3];
+    for (int i = 0; i < 3; i++) {
+        three[i].port = port;
+        scene_recv(&three[i]);
+        call_submit(&three[i].call, port, &three[i].thing.object);
+    }
+    CHECK_EQ(iocp_port_dispatch(port, 0), IOCP_ETIMEDOUT);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(iocp_port_cancel(port, &three[order[i]].call.op), 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(call_wait(&three[i].call, port), IOCP_ECANCELED);
+        thing_end(&three[i].thing, port);
+        net_close(three[i].peer);
+    }
+    port_end(port);
+}

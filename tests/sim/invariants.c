@@ -128,6 +128,7 @@ static int sim_is_busy(const struct iocp_port *port)
     return 0;
 }
 
+/* All of the above, and the invariant of watch.c. */
 void sim_quiet(uint64_t until_ns)
 {
     for (uint32_t i = 0; i < port_count; i++) {
@@ -136,6 +137,8 @@ void sim_quiet(uint64_t until_ns)
         for (uint32_t lane = 0; lane < port->lane_count; lane++)
             sim_check_lane(port->lanes[lane]);
         sim_check_stack(port);
+        SIM_CHECK(!port->watch.started || !port->gate.running || port->watch.armed,
+                  "%u workers are out, and the watch sleeps", port->gate.running);
         if (port->gate.top && !sim_is_busy(port))
             sim_check_undone(port, until_ns);
         else if (port->gate.top && port->shared)

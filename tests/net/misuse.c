@@ -3,6 +3,8 @@
 
 #include <iocp.h>
 
+#include <string.h>
+
 static int visit_never(struct iocp_session *session, void *context)
 {
     (void)session;
@@ -27,8 +29,81 @@ TEST(services)
     CHECK(iocp_service_unref(NULL) == NULL);
 }
 
+static void expect_no_service(const struct iocp_service_config *config)
+{
+    struct iocp_service *service = NULL;
+    CHECK_EQ(iocp_service_create(config, &service), IOCP_EINVAL);
+    CHECK(!service);
+}
+
+TEST(configs_of_services)
+{
+    struct iocp_service_config config;
+    struct iocp_service *service = NULL;
+    iocp_service_config_init(&config);
+    config.role = IOCP_ROLE_CLIENT + 1;
+    expect_no_service(&config);
+    iocp_service_config_init(&config);
+    config.sessions_max = UINT32_MAX;
+    expect_no_service(&config);
+    iocp_service_config_init(&config);
+    config.tick_ns = 1;
+    expect_no_service(&config);
+    /* Zeroes are the defaults. */
+    memset(&config, 0, sizeof(config));
+    config.port_config.backend = test_backend();
+    CHECK_EQ(iocp_service_create(&config, &service), 0);
+    CHECK(iocp_service_unref(service) == NULL);
+    CHECK_EQ(iocp_memory_count(), 0);
+}
+
+static size_t received_never(struct iocp_session *session, const void *data, size_t size,
+                             void *context)
+{
+    (void)session;
+    (void)data;
+    (void)context;
+    FAIL("received %zu bytes", size);
+    return size;
+}
+
+/* A service refuses what its role is not for, and classes that contradict themselves. */
+TEST(roles_and_classes)
+{
+    struct iocp_service_config config;
+    struct iocp_service *service = NULL;
+    struct iocp_session_class class = {.received = received_never};
+    struct iocp_connect_config connect = {.session_class = &class};
+    iocp_service_config_init(&config);
+    config.port_config.backend = test_backend();
+    config.role = IOCP_ROLE_CLIENT;
+    CHECK_EQ(iocp_service_create(&config, &service), 0);
+    CHECK_EQ(iocp_address_parse("127.0.0.1:0", &connect.address), 0);
+    CHECK_EQ(iocp_service_listen(service, &connect.address, &class, NULL, NULL), IOCP_EINVAL);
+    CHECK_EQ(iocp_service_connect(service, NULL, NULL), IOCP_EINVAL);
+    class.full_policy = IOCP_FULL_CLOSE + 1;
+    CHECK_EQ(iocp_service_connect(service, &connect, NULL), IOCP_EINVAL);
+    class.full_policy = 0;
+    class.user_size = SIZE_MAX;
+    CHECK_EQ(iocp_service_connect(service, &connect, NULL), IOCP_ENOMEM);
+    class.user_size = 0;
+    memset(&connect.address, 0, sizeof(connect.address));
+    CHECK_EQ(iocp_service_connect(service, &connect, NULL), IOCP_EINVAL);
+    iocp_service_each(service, NULL, NULL);
+    CHECK(iocp_service_unref(service) == NULL);
+
+    config.role = IOCP_ROLE_SERVER;
+    CHECK_EQ(iocp_service_create(&config, &service), 0);
+    CHECK_EQ(iocp_address_parse("127.0.0.1:1", &connect.address), 0);
+    CHECK_EQ(iocp_service_connect(service, &connect, NULL), IOCP_EINVAL);
+    CHECK_EQ(iocp_service_listen(service, NULL, &class, NULL, NULL), IOCP_EINVAL);
+    CHECK(iocp_service_unref(service) == NULL);
+    CHECK_EQ(iocp_memory_count(), 0);
+}
+
 TEST(sessions)
 {
+    CHECK_STR(iocp_close_reason_text((enum iocp_close_reason)99), "?");
     CHECK_EQ(iocp_session_send(NULL, "x", 1), IOCP_EINVAL);
     CHECK_EQ(iocp_session_send_buffer(NULL, NULL), IOCP_EINVAL);
     CHECK_EQ(iocp_session_finish(NULL), IOCP_EINVAL);
@@ -48,6 +123,7 @@ TEST(groups)
     CHECK_EQ(iocp_group_join(group, NULL), IOCP_EINVAL);
     CHECK_EQ(iocp_group_join(NULL, NULL), IOCP_EINVAL);
     CHECK_EQ(iocp_group_leave(group, NULL), IOCP_EINVAL);
+    CHECK_EQ(iocp_group_leave(NULL, NULL), IOCP_EINVAL);
     CHECK_EQ(iocp_group_publish(group, NULL, NULL), 0);
     CHECK_EQ(iocp_group_publish(NULL, NULL, NULL), 0);
     iocp_group_each(NULL, visit_never, NULL);

@@ -20,6 +20,12 @@ TEST(create)
     config.backend = test_on_windows() ? IOCP_BACKEND_EPOLL : IOCP_BACKEND_WINDOWS;
     CHECK_EQ(iocp_port_create(&config, &port), IOCP_ENOTSUP);
 
+    const uint32_t buffer_sizes[] = {0, 63, (1u << 30) + 1};
+    for (size_t i = 0; i < sizeof(buffer_sizes) / sizeof(buffer_sizes[0]); i++) {
+        port_config(&config, 0);
+        config.buffer_size = buffer_sizes[i];
+        CHECK_EQ(iocp_port_create(&config, &port), IOCP_EINVAL);
+    }
     const uint32_t buffer_counts[] = {0, 3, 100, 32769, 65536};
     for (size_t i = 0; i < sizeof(buffer_counts) / sizeof(buffer_counts[0]); i++) {
         port_config(&config, 0);
@@ -27,7 +33,7 @@ TEST(create)
         CHECK_EQ(iocp_port_create(&config, &port), IOCP_EINVAL);
     }
     port_config(&config, 0);
-    config.buffer_size = 0;
+    config.watch_ns = 99999;
     CHECK_EQ(iocp_port_create(&config, &port), IOCP_EINVAL);
     port_config(&config, 0);
     config.workers_max = 0;
@@ -44,7 +50,34 @@ TEST(wait)
     CHECK_EQ(iocp_port_wait(NULL, &packet, 1, 0), IOCP_EINVAL);
     CHECK_EQ(iocp_port_wait(port, NULL, 1, 0), IOCP_EINVAL);
     CHECK_EQ(iocp_port_wait(port, &packet, 0, 0), IOCP_EINVAL);
+    CHECK_EQ(iocp_port_wait(port, &packet, UINT32_MAX, 0), IOCP_EINVAL);
     CHECK_EQ(iocp_port_dispatch(NULL, 0), IOCP_EINVAL);
+    iocp_port_wake(NULL);
+    port_end(port);
+}
+
+/* Nothing is closed, and nothing given back. */
+TEST(nothing)
+{
+    iocp_port_close(NULL);
+    iocp_object_close(NULL);
+    iocp_packet_release(NULL);
+    CHECK(!iocp_port_unref(NULL));
+    CHECK(!iocp_object_unref(NULL));
+    CHECK_EQ(iocp_memory_count(), 0);
+}
+
+/* No more threads than the port takes. */
+TEST(pool_larger_than_the_port)
+{
+    struct iocp_port_config config;
+    struct iocp_workers_config pool = {.count = 3};
+    struct iocp_workers *workers = NULL;
+    port_config(&config, 0);
+    config.workers_max = 2;
+    struct iocp_port *port = port_open_config(&config);
+    CHECK_EQ(iocp_workers_launch(port, &pool, &workers), IOCP_EINVAL);
+    CHECK(!workers);
     port_end(port);
 }
 

@@ -207,3 +207,34 @@ TEST(receive_max_is_reached_before_receiving_pauses)
     CHECK_EQ(paused_after(999), 0);
     CHECK_EQ(paused_after(1000), IOCP__PAUSE_FULL);
 }
+
+/* Echoes as much as the queue takes, in pieces of 600 bytes, and leaves the rest. */
+static size_t echo_what_fits(struct host *host, struct iocp_session *session, const void *data,
+                             size_t size)
+{
+    size_t used = 0;
+    (void)host;
+    while (size - used >= 600 && iocp_session_send(session, (const char *)data + used, 600) == 0)
+        used += 600;
+    return used;
+}
+
+/* Bytes that a handler left because the send queue was full come again when it is not, though
+ * nothing else comes. */
+TEST(left_bytes_come_again_when_there_is_room)
+{
+    struct stage stage;
+    char data[1200];
+    memset(data, 'd', sizeof(data));
+    host_init(&stage.host);
+    stage.host.session_class.send_high = 1000;
+    stage.host.session_class.send_pause = 100;
+    stage.host.session_class.send_low = 50;
+    stage.host.received_hook = echo_what_fits;
+    stage_begin(&stage);
+    send_all(stage.peer, data, sizeof(data));
+    while (host_stats(&stage.host).bytes_sent < sizeof(data))
+        stage_dispatch(&stage);
+    expect_bytes(stage.peer, data, sizeof(data));
+    stage_end(&stage);
+}

@@ -238,3 +238,18 @@ TEST(left_bytes_come_again_when_there_is_room)
     expect_bytes(stage.peer, data, sizeof(data));
     stage_end(&stage);
 }
+
+/* ---- Times of activity. */
+
+/* Whenever a stamp is looked at, it is no earlier than the time that it was made of: so no limit is
+ * over early. */
+TEST(stamps_are_not_early)
+{
+    static const uint64_t times[] = {0, 1, (1 << 20) - 1, 1 << 20, 123456789, UINT64_C(1) << 52};
+    static const uint64_t later[] = {0, 1, 1000, 1 << 20, 3 << 20, UINT64_C(1) << 50};
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        uint32_t stamp = iocp__stamp(times[i]);
+        for (size_t k = 0; k < sizeof(later) / sizeof(later[0]); k++)
+            CHECK_GE(iocp__stamp_ns(stamp, times[i] + later[k]), times[i]);
+    }
+}

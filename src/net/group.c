@@ -23,6 +23,7 @@
 #include "os/os.h"
 
 #define GROUP_CAPACITY_MIN 8
+#define GROUP_AHEAD 6 /* members whose memory is on its way during a publication */
 
 struct iocp__membership {
     struct iocp_session
@@ -202,6 +203,19 @@ static void group_exit(struct iocp_group *group, struct group_array *array)
         group_array_free(array);
 }
 
+/* A visit of a member waits for the memory of its session more than for anything else. */
+static void group_prefetch(const struct group_array *array, uint32_t index, uint32_t count)
+{
+    /* Relaxed: it is only fetched; what is gone by then does no harm. */
+    struct iocp_session *session =
+        index < count ? iocp__load_relaxed(&array->entries[index].session) : NULL;
+    if (!session)
+        return;
+    iocp__prefetch(&session->object.refs);
+    iocp__prefetch(&session->service);
+    iocp__prefetch(&session->limits_gone);
+}
+
 void iocp_group_each(struct iocp_group *group,
                      int (*visit)(struct iocp_session *session, void *context), void *context)
 {
@@ -211,6 +225,7 @@ void iocp_group_each(struct iocp_group *group,
         return;
     struct group_array *array = group_enter(group, &count);
     for (uint32_t i = 0; i < count && !stop; i++) {
+        group_prefetch(array, i + GROUP_AHEAD, count);
         /* Relaxed: the session was there before the array's reference was taken. */
         struct iocp_session *session = iocp__load_relaxed(&array->entries[i].session);
         if (session)

@@ -65,42 +65,36 @@ struct iocp_session {
     struct iocp_object object;
     struct iocp_op op;
 
+    /* What a send looks at, side by side: from here to `limits_gone` 54 bytes. */
     struct iocp_service *service;                   /* a reference on its object */
     const struct iocp_session_class *session_class; /* shared */
     uint64_t id;                                    /* 0 until it is in the table */
-    struct iocp__connector *connector;              /* a reference; NULL: accepted */
-
-    /* The lock's. */
-    struct iocp__send_block *block;      /* while something is queued or in flight */
-    struct iocp__membership *membership; /* list of the groups it is in */
-    uint64_t
-        time_ns; /* CONNECTING: deadline of the attempt; OPEN: when it opened; CLOSING and later:
-                         deadline of the linger */
-
-    struct iocp__link limit_link; /* the lock of the time limits', as limit_tick */
-
-    struct iocp_buffer *kept; /* received, not delivered: the serial order's (receive.c) */
-
-    uint32_t read_stamp;  /* atomic: last activity, see iocp__stamp */
-    uint32_t write_stamp; /* atomic */
-    uint32_t limit_tick;
-    uint32_t queued; /* the lock's; atomic to read */
+    struct iocp__send_block *block; /* the lock's: while something is queued or in flight */
     struct iocp__lock lock;
-
-    unsigned char peer[IOCP__PEER_SIZE];
-    uint16_t flags; /* the lock's; atomic to read */
-    uint8_t peer_size;
-
-    int8_t error;   /* the lock's; atomic to read */
-    uint8_t state;  /* the lock's; atomic to read */
-    uint8_t reason; /* the lock's; atomic to read */
-    uint8_t paused; /* the lock's; atomic to read */
-
-    uint8_t use;          /* the lock's, as the next two */
-    uint8_t sending;      /* the op of the block is in flight */
-    uint8_t handle_users; /* threads that use the handle: they put its close off */
-    uint8_t limits_gone;  /* the lock of the time limits': never in the wheel again */
+    uint32_t queued;      /* the lock's; atomic to read */
+    uint16_t flags;       /* the lock's; atomic to read */
+    uint8_t state;        /* the lock's; atomic to read */
+    uint8_t paused;       /* the lock's; atomic to read */
+    uint8_t sending;      /* the lock's: the op of the block is in flight */
+    uint8_t use;          /* the lock's */
+    uint8_t handle_users; /* the lock's: threads that use the handle, they put its close off */
+    uint8_t reason;       /* the lock's; atomic to read */
+    int8_t error;         /* the lock's; atomic to read */
     uint8_t kept_ready;   /* the serial order's: what is kept may hold whole messages */
+    uint8_t peer_size;
+    uint8_t limits_gone; /* the lock of the time limits': never in the wheel again */
+
+    uint32_t read_stamp;               /* atomic: last activity, see iocp__stamp */
+    uint32_t write_stamp;              /* atomic */
+    struct iocp_buffer *kept;          /* received, not delivered: the serial order's (receive.c) */
+    struct iocp__connector *connector; /* a reference; NULL: accepted */
+    struct iocp__membership *membership; /* the lock's: list of the groups it is in */
+    /* The lock's. CONNECTING: deadline of the attempt; OPEN: when it opened; CLOSING and later:
+     * deadline of the linger. */
+    uint64_t time_ns;
+    struct iocp__link limit_link; /* the lock of the time limits', as limit_tick */
+    uint32_t limit_tick;
+    unsigned char peer[IOCP__PEER_SIZE];
 
     _Alignas(16) unsigned char user[]; /* user_size bytes */
 };

@@ -7,6 +7,9 @@ void iocp__sim_point(void);
 
 #define IOCP__THREAD_LOCAL __thread
 
+/* Asks for memory that will be written soon; the address need not be valid. */
+#define iocp__prefetch(p) __builtin_prefetch((p), 1)
+
 #define iocp__load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define iocp__load_acquire(p) (iocp__sim_point(), __atomic_load_n((p), __ATOMIC_ACQUIRE))
 #define iocp__load_seq(p) (iocp__sim_point(), __atomic_load_n((p), __ATOMIC_SEQ_CST))

@@ -219,6 +219,25 @@ TEST(without_workers)
     host_free(&host);
 }
 
+/* A join on a thread that runs the service's handlers would wait for itself. */
+TEST(stops_from_a_handler_of_a_user_thread)
+{
+    struct host host;
+    struct pump pump;
+    host_init(&host);
+    host.config.workers = IOCP_WORKERS_NONE;
+    host.received_hook = stop_in_handler;
+    host_start(&host);
+    pump_start(&pump, iocp_service_port(host.service), 1);
+    int fd = host_connect(&host);
+    host_ping(fd, "stop, please");
+    expect_eof(fd);
+    net_close(fd);
+    CHECK_OK(iocp_service_join(host.service));
+    pump_stop(&pump);
+    host_free(&host);
+}
+
 TEST(two_services_on_one_port)
 {
     struct iocp_port_config config;

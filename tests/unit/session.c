@@ -6,6 +6,9 @@
 #include "core/types.h"
 #include "net/session.h"
 
+#include <iocp/memory.h>
+
+#include <stdlib.h>
 #include <string.h>
 
 /* A service that only this thread dispatches, and one session of it. */
@@ -142,6 +145,49 @@ TEST(handle_in_use_is_not_closed)
     iocp_object_close(&session->object);
     while (!latch_count(&stage.host.closed))
         stage_dispatch(&stage);
+    stage_end(&stage);
+}
+
+/* ---- Another thread, in the middle of an accept. */
+
+static struct iocp_service *stopped_meanwhile;
+
+/* Memory for a session is asked for: the service is stopped, and only then the memory is there. */
+static void *allocate_meanwhile(void *context, size_t size)
+{
+    struct iocp_service *service = stopped_meanwhile;
+    (void)context;
+    if (service && size >= sizeof(struct iocp_session)) {
+        stopped_meanwhile = NULL;
+        iocp_service_stop(service);
+    }
+    return malloc(size);
+}
+
+static void release_meanwhile(void *context, void *memory, size_t size)
+{
+    (void)context;
+    (void)size;
+    free(memory);
+}
+
+/* A connection that was accepted before the stop, and becomes a session after it, is refused: else
+ * nobody would close it. */
+TEST(connection_behind_a_stop_is_refused)
+{
+    const struct iocp_allocator allocator = {allocate_meanwhile, release_meanwhile, NULL};
+    struct stage stage;
+    CHECK_EQ(iocp_allocator_set(&allocator), 0);
+    host_init(&stage.host);
+    stage.host.config.workers = IOCP_WORKERS_NONE;
+    host_start(&stage.host);
+    stage.peer = host_connect(&stage.host);
+    stage.session = NULL;
+    stopped_meanwhile = stage.host.service;
+    while (!latch_count(&stage.host.stopped))
+        stage_dispatch(&stage);
+    CHECK_EQ(latch_count(&stage.host.opened), 0);
+    expect_gone(stage.peer);
     stage_end(&stage);
 }
 

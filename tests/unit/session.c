@@ -68,6 +68,7 @@ static void meanwhile_bell(struct iocp__kernel *kernel)
 {
     struct iocp_session *session = meanwhile.stage->session;
     kernel->backend = meanwhile.real;
+    kernel->backend->bell(kernel);
     meanwhile.rung++;
     CHECK_EQ(session->use, IOCP__USE_CANCELING);
     if (meanwhile.resume_first)

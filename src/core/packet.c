@@ -311,8 +311,8 @@ static void packet_wait_turn(struct iocp_port *port, struct iocp__worker *worker
 }
 
 /* The worker is back: sees to others before it looks for packets. When the queues have given many
- * in a row it looks into the kernel, too; one that has found packets ever since it came, or since it
- * lost its lane, has no lane for that yet. */
+ * in a row it looks into the kernel, too; one that has found packets ever since it came, or since
+ * it lost its lane, has no lane for that yet. */
 static void packet_begin(struct iocp_port *port, struct iocp__worker *worker)
 {
     int many = worker->unserved >= PACKET_UNSERVED_MAX;

@@ -105,7 +105,7 @@ class Run:
         progress = Progress(len(pairs))
         for row, server, cell in pairs:
             progress.step(f"{workload.key}: count {row.label}, {server.name}")
-            count = {"c": 200}.get(workload.key, 6000)
+            count = {"c": 60}.get(workload.key, 6000)
             figures = cell.samples[0].figures
             for name, what in (("system_calls", counts.system_calls),
                                ("instructions", counts.instructions)):

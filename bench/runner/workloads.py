@@ -63,7 +63,7 @@ def framed():
                          "handler; server and client share one processor")
 
 
-def room(members=1000, members_counted=200):
+def room(members=1000, members_counted=100):
     rows = [Row(f"{talkers} talker{'s' * (talkers > 1)}",
                 options("room", members, 100, talkers=talkers), 100, pinned=True,
                 count_load=options("room", members_counted, 100, talkers=talkers))

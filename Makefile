@@ -72,7 +72,7 @@ soak:
 	@tools/bootstrap test
 	@exec tools/soak --minutes $(MINUTES) --preset $(PRESET) $(ARGS)
 
-## make bench           measures beside the peers (bench/README.md), about 10 minutes; QUICK=1: one
+## make bench           measures beside the peers (bench/README.md), about 13 minutes; QUICK=1: one
 bench:
 	@tools/bootstrap bench
 	@cmake --preset release >/dev/null

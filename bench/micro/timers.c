@@ -18,7 +18,7 @@
 #define MINUTE_MS 60000
 #define SECOND_MS 1000
 #define CLOCK_MS 12 /* peers look at a clock that moves with the tick, of 10 ms at most */
-#define TURN 100 /* timers that a turn of a server cancels; divides the counts */
+#define TURN 100    /* timers that a turn of a server cancels; divides the counts */
 
 static struct {
     const char *impl;

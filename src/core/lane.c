@@ -258,11 +258,11 @@ static void lane_sort_changes(struct iocp__lane *lane, struct lane_orders *order
     }
 }
 
-/* The memory of the next op, and of what a late send has behind it. */
+/* The memory of the next op, if there is one, and of what a late send has behind it. */
 static void lane_prefetch(const struct iocp_event *event)
 {
-    for (uint32_t i = 0; i < 4; i++)
-        iocp__prefetch((const char *)event + i * 64);
+    for (uintptr_t i = 0; i < 4; i++)
+        iocp__prefetch((const void *)((uintptr_t)event + i * 64));
 }
 
 /* Takes what other threads left. Returns 0 when there is nothing; then, with `sleep`, the lane is

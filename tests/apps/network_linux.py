@@ -108,7 +108,7 @@ def the_device_goes_down_and_comes_back():
         with link.server:
             link.server.ip("link", "set", "tun0", "down")
         # What the clients still send finds no device.
-        link.relay.wait_for_losses(3)
+        link.relay.wait_for_losses(1)
         with link.server:
             link.server.ip("link", "set", "tun0", "up")
         finish_exchanges(echo, exchanges)

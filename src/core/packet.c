@@ -26,8 +26,12 @@
  * beget posts must not starve I/O. */
 #define PACKET_UNSERVED_MAX 64
 
-/* Packets of a batch after which a worker looks after the others. */
+/* Packets of a batch after which a worker looks after the others, and at the clock. */
 #define PACKET_LOOK 8
+
+/* A batch of dispatch ends after so long: what its handlers and others sent meanwhile on its lane
+ * waits for the end, and 256 packets may be 16 MiB of somebody's lines. */
+#define PACKET_BATCH_NS 500000
 
 /* ---- One packet. */
 
@@ -422,6 +426,19 @@ static void packet_end_batch(struct iocp_port *port, struct iocp__worker *worker
     }
 }
 
+/* Whether a batch of `count` packets has taken long enough. The time begins at its first look, so
+ * that small ones ask no clock. */
+static int packet_batch_is_over(int count, int *next_look, uint64_t *since_ns)
+{
+    if (count < *next_look)
+        return 0;
+    *next_look = count + PACKET_LOOK;
+    uint64_t now_ns = iocp__os_now_ns();
+    if (!*since_ns)
+        *since_ns = now_ns;
+    return now_ns - *since_ns >= PACKET_BATCH_NS;
+}
+
 int iocp__port_dispatch_since(struct iocp_port *port, uint64_t timeout_ns, uint64_t epoch)
 {
     struct iocp__worker *worker;
@@ -439,6 +456,9 @@ int iocp__port_dispatch_since(struct iocp_port *port, uint64_t timeout_ns, uint6
         return error;
     worker->dispatching = 1;
     int count = 0;
+    int over = 0;
+    int next_look = PACKET_LOOK;
+    uint64_t since_ns = 0;
     /* Relaxed: the clock is only asked when somebody waits who could help. */
     uint64_t began_ns = iocp__load_relaxed(&port->gate.sleepers) ? iocp__os_now_ns() : 0;
     do {
@@ -448,9 +468,11 @@ int iocp__port_dispatch_since(struct iocp_port *port, uint64_t timeout_ns, uint6
             iocp__watch_help(port);
         /* Relaxed: SEIZED is acted upon in enter, under the gate's lock. */
     } while (count < IOCP__DISPATCH_MAX && iocp__load_relaxed(&worker->phase) == IOCP__PHASE_BUSY &&
+             !(over = packet_batch_is_over(count, &next_look, &since_ns)) &&
              (event = packet_take(port, worker->home, 1)));
     worker->dispatching = 0;
-    worker->unserved += (uint32_t)count;
+    /* Over: the lane is looked after first. */
+    worker->unserved += over ? PACKET_UNSERVED_MAX : (uint32_t)count;
     packet_end_batch(port, worker, began_ns, count);
     return count;
 }

@@ -495,3 +495,50 @@ TEST(a_stuck_handler_has_sent)
     net_close(pair[1]);
     port_end(stuck.port);
 }
+
+/* ---- What is sent while a batch takes long. */
+
+#define LONG_BATCH 200
+
+struct long_batch {
+    struct iocp_port *port;
+    uint32_t handled;
+    uint64_t waits[2]; /* looks into the kernel, seen by the first handler and by the last */
+    struct iocp_op posts[LONG_BATCH];
+};
+
+/* Computes for 100 us of the clock. */
+static void handle_slowly(const struct iocp_packet *packet)
+{
+    struct long_batch *batch = packet->op->context;
+    struct iocp_port_stats stats;
+    uint64_t end_ns = iocp_now_ns() + 100000;
+    while (iocp_now_ns() < end_ns)
+        ;
+    batch->handled++;
+    iocp_port_stats(batch->port, &stats);
+    if (batch->handled == 1 || batch->handled == LONG_BATCH)
+        batch->waits[batch->handled > 1] = stats.waits;
+}
+
+/* Packets that are there one after the other do not keep a worker from its lane: what others and
+ * its own handlers send there would wait for the last of them. */
+TEST(a_long_batch_is_cut)
+{
+    static struct long_batch batch;
+    batch.port = port_open(1);
+    for (uint32_t i = 0; i < LONG_BATCH; i++) {
+        iocp_op_init(&batch.posts[i], handle_slowly);
+        batch.posts[i].context = &batch;
+        iocp_op_post(&batch.posts[i], 0, 0);
+        CHECK_OK(iocp_port_post(batch.port, NULL, &batch.posts[i]));
+    }
+    while (batch.handled < LONG_BATCH) {
+        int count = iocp_port_dispatch(batch.port, IOCP_WAIT_FOREVER);
+        CHECK_GT(count, 0);
+        CHECK_LT(count, LONG_BATCH);
+    }
+    if (!port_kernel_is_gate(batch.port))
+        CHECK_GT(batch.waits[1], batch.waits[0]);
+    port_end(batch.port);
+}

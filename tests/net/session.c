@@ -346,6 +346,8 @@ TEST(raw_rest_is_bounded)
     static char data[400000];
     host_init(&host);
     host.session_class.receive_max = 20000;
+    /* What is on its way when receiving pauses is a few buffers: less than `data`. */
+    host.config.port_config.buffer_size = 16384;
     host.on_local = 1;
     host.received_hook = take_on_demand;
     host.context = &take;

@@ -79,19 +79,18 @@ static int try_option(iocp_handle handle, int option)
 
 enum iocp__nature iocp__try_nature(iocp_handle handle)
 {
-    int type;
+    int type = try_option(handle, SO_TYPE);
 
-    /* First, since most are. MPTCP, which does not promise as much about short receives, has
-     * another number. Neither does TCP below kTLS; nothing in this library sets that up. */
-    if (try_option(handle, SO_PROTOCOL) == IPPROTO_TCP)
-        return IOCP__NATURE_TCP;
-    type = try_option(handle, SO_TYPE);
     if (type < 0)
         return IOCP__NATURE_NONE;
     if (type == SOCK_DGRAM || type == SOCK_RAW || type == SOCK_RDM)
         return IOCP__NATURE_DATAGRAM;
     if (type != SOCK_STREAM)
         return IOCP__NATURE_STREAM;
+    /* MPTCP, which does not promise as much about short receives, has another number. Neither does
+     * TCP below kTLS; nothing in this library sets that up. */
+    if (try_option(handle, SO_PROTOCOL) == IPPROTO_TCP)
+        return IOCP__NATURE_TCP;
     return try_option(handle, SO_DOMAIN) == AF_UNIX ? IOCP__NATURE_UNIX : IOCP__NATURE_STREAM;
 }
 

@@ -2,12 +2,15 @@
  * that cannot be polled, helper threads. What all backends share is in tests/backend. */
 #include "backend/epoll.h"
 #include "backend/files.h"
+#include "backend/try.h"
 #include "support/backend_contract.h"
 
 #include <iocp/memory.h>
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -522,4 +525,34 @@ TEST(helpers_are_few_and_leave)
     /* A joined thread leaves /proc a moment later. */
     while (helper_count() > 0)
         sched_yield();
+}
+
+static enum iocp__nature nature_of(int domain, int type, int protocol)
+{
+    int descriptor = socket(domain, type, protocol);
+    CHECK_GE(descriptor, 0);
+    enum iocp__nature nature = iocp__try_nature(descriptor);
+    close(descriptor);
+    return nature;
+}
+
+TEST(natures_of_sockets)
+{
+    int file = open("/dev/null", O_RDONLY);
+    CHECK_EQ(nature_of(AF_INET, SOCK_STREAM, 0), IOCP__NATURE_TCP);
+    CHECK_EQ(nature_of(AF_INET, SOCK_DGRAM, 0), IOCP__NATURE_DATAGRAM);
+    CHECK_EQ(nature_of(AF_UNIX, SOCK_STREAM, 0), IOCP__NATURE_UNIX);
+    CHECK_EQ(nature_of(AF_UNIX, SOCK_DGRAM, 0), IOCP__NATURE_DATAGRAM);
+    CHECK_EQ(iocp__try_nature(file), IOCP__NATURE_NONE);
+    close(file);
+}
+
+/* Whole segments come out of it, headers and all, one at a time: no stream, whatever its protocol. */
+TEST(a_raw_socket_of_tcp_is_no_stream)
+{
+    int descriptor = socket(AF_INET, SOCK_RAW, IPPROTO_TCP);
+    if (descriptor < 0 && errno == EPERM)
+        SKIP("raw sockets are not permitted here");
+    close(descriptor);
+    CHECK_EQ(nature_of(AF_INET, SOCK_RAW, IPPROTO_TCP), IOCP__NATURE_DATAGRAM);
 }

@@ -118,32 +118,22 @@ static int framing_next_line(const struct iocp_framing *framing, const char *dat
     return 1;
 }
 
-/* Written out, so that compilers make one load of each. */
-static uint32_t framing_little(const unsigned char *b)
-{
-    return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
-
-static uint32_t framing_big(const unsigned char *b)
-{
-    return b[3] | (uint32_t)b[2] << 8 | (uint32_t)b[1] << 16 | (uint32_t)b[0] << 24;
-}
-
 static uint64_t framing_field(const struct iocp_framing *framing, const unsigned char *data)
 {
-    const unsigned char *b = data + framing->size_offset;
-    int big = framing->size_big_endian != 0;
-    switch (framing->size_width) {
-    case 1:
-        return b[0];
-    case 2:
-        return big ? (uint32_t)b[0] << 8 | b[1] : (uint32_t)b[1] << 8 | b[0];
-    case 4:
-        return big ? framing_big(b) : framing_little(b);
-    default:
-        return big ? (uint64_t)framing_big(b) << 32 | framing_big(b + 4)
-                   : (uint64_t)framing_little(b + 4) << 32 | framing_little(b);
-    }
+    const unsigned char *bytes = data + framing->size_offset;
+    uint32_t width = framing->size_width;
+    uint64_t field = 0;
+    uint32_t i;
+    /* The usual one, written out, so that compilers make one load of it. */
+    if (width == 4 && framing->size_big_endian)
+        return bytes[3] | (uint32_t)bytes[2] << 8 | (uint32_t)bytes[1] << 16 |
+               (uint32_t)bytes[0] << 24;
+    if (width == 4)
+        return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+               (uint32_t)bytes[3] << 24;
+    for (i = 0; i < width; i++)
+        field = field << 8 | bytes[framing->size_big_endian ? i : width - 1 - i];
+    return field;
 }
 
 static int framing_next_length(const struct iocp_framing *framing, const void *data, size_t size,

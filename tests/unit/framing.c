@@ -4,6 +4,7 @@
 #include <iocp/framing.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct iocp_frame next_frame(const struct iocp_framing *framing, const void *data,
@@ -333,4 +334,24 @@ TEST(check_finds_sizes_out_of_reach)
     CHECK_EQ(iocp_framing_check(&framing), IOCP_EINVAL);
     framing.size_adjust = INT32_MIN;
     CHECK_EQ(iocp_framing_check(&framing), IOCP_EINVAL);
+}
+
+/* Nobody has to have checked the framing: a field of an odd width is read as it is said, and no byte
+ * behind it. The message lies at the end of its memory, where sanitizers look. */
+TEST(an_unchecked_width_reads_no_further)
+{
+    for (uint32_t width = 1; width <= 8; width++) {
+        struct iocp_framing framing = iocp_framing_length(width, 100);
+        struct iocp_frame frame;
+        for (uint32_t big = 0; big < 2; big++) {
+            unsigned char *message = malloc(width);
+            CHECK(message);
+            memset(message, 0, width);
+            message[big ? width - 1 : 0] = (unsigned char)width;
+            framing.size_big_endian = big;
+            CHECK_EQ(iocp_framing_next(&framing, message, width, 0, &frame), 1);
+            CHECK_EQ(frame.size, width);
+            free(message);
+        }
+    }
 }

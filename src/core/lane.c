@@ -366,8 +366,8 @@ static int lane_land(struct iocp__lane *lane, const struct iocp_event *event)
     if (!op->u.late.landed(op))
         return 0;
     iocp_object_unref(object);
-    /* Relaxed: a counter. */
-    iocp__add_relaxed(&lane->landed, 1);
+    /* Relaxed: a counter, which the holder alone adds to. */
+    iocp__store_relaxed(&lane->landed, lane->landed + 1);
     return 1;
 }
 
@@ -410,20 +410,13 @@ void iocp__lane_serve(struct iocp__lane *lane, uint64_t deadline_ns)
     backend->wait(lane->kernel, deadline_ns, &done);
     /* Relaxed: a counter. */
     iocp__add_relaxed(&lane->waits, 1);
-    look = look && done.first;
-    lane_collect(lane, &done, &finished);
-    /* It was asked for packets, and there were but sends that landed. */
-    if (look && !finished.first) {
-        backend->wait(lane->kernel, 0, &done);
+    /* On while something comes. Shared: nobody comes back by himself for ops that began just now
+     * and were done at once; each was queued behind another, so there is an end to them. Asked for
+     * a look: until there is a packet; so far sends have landed, each once. */
+    while (done.first) {
         lane_collect(lane, &done, &finished);
-    }
-    /* Nobody comes back by himself for ops that began just now and were done at once. Each was
-     * queued behind another, so there is an end to them. */
-    while (shared) {
-        backend->wait(lane->kernel, 0, &done);
-        if (!done.first)
-            break;
-        lane_collect(lane, &done, &finished);
+        if (shared || (look && !finished.first))
+            backend->wait(lane->kernel, 0, &done);
     }
     lane_publish(lane, &finished);
 }

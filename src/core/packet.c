@@ -399,7 +399,8 @@ int iocp_port_wait(struct iocp_port *port, struct iocp_packet *packets, uint32_t
     uint32_t taken = 0;
     struct iocp__queue more;
     iocp__queue_init(&more);
-    packet_take_more(port, worker->home, count - 1, &more);
+    if (count > 1)
+        packet_take_more(port, worker->home, count - 1, &more);
     do
         iocp__packet_make(event, &packets[taken++]);
     while ((event = iocp__queue_pop(&more)));

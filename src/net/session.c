@@ -141,12 +141,7 @@ void iocp__session_set_state(struct iocp_session *session, enum iocp__session_st
     iocp__store_relaxed(&session->state, (uint8_t)state);
 }
 
-/* The lock is held, here and in the next three. Relaxed: as above. */
-static void session_flag(struct iocp_session *session, unsigned set, unsigned clear)
-{
-    iocp__store_relaxed(&session->flags, (uint16_t)((session->flags | set) & ~clear));
-}
-
+/* The lock is held, here and in the next. Relaxed: as above. */
 static void session_pause(struct iocp_session *session, uint8_t set, uint8_t clear)
 {
     iocp__store_relaxed(&session->paused, (uint8_t)((session->paused | set) & ~clear));
@@ -187,7 +182,7 @@ void iocp__session_kick(struct iocp_session *session)
         if (post)
             session->use = IOCP__USE_POSTED;
         else
-            session_flag(session, IOCP__SESSION_RERUN, 0);
+            iocp__session_flag(session, IOCP__SESSION_RERUN, 0);
     }
     iocp__lock_release(&session->lock);
     if (!post)
@@ -203,7 +198,7 @@ void iocp__session_unarm(struct iocp_session *session)
         session->use == IOCP__USE_STREAM && session->paused && session->state == IOCP__SESSION_OPEN;
     if (cancel) {
         session->use = IOCP__USE_CANCELING;
-        session_flag(session, IOCP__SESSION_CANCELER, 0);
+        iocp__session_flag(session, IOCP__SESSION_CANCELER, 0);
     }
     iocp__lock_release(&session->lock);
     if (!cancel)
@@ -211,7 +206,7 @@ void iocp__session_unarm(struct iocp_session *session)
     iocp_port_cancel(session->service->port, &session->op);
     iocp__lock_acquire(&session->lock);
     int again = session->flags & IOCP__SESSION_RERUN;
-    session_flag(session, 0, IOCP__SESSION_CANCELER | IOCP__SESSION_RERUN);
+    iocp__session_flag(session, 0, IOCP__SESSION_CANCELER | IOCP__SESSION_RERUN);
     iocp__lock_release(&session->lock);
     if (again)
         iocp__session_kick(session);
@@ -236,7 +231,7 @@ static void session_arm(struct iocp_session *session)
         if (arm)
             session->use = IOCP__USE_ARMING;
         else
-            session_flag(session, IOCP__SESSION_RERUN, 0);
+            iocp__session_flag(session, IOCP__SESSION_RERUN, 0);
     }
     iocp__lock_release(&session->lock);
     if (arm) {
@@ -293,9 +288,9 @@ void iocp__session_end(struct iocp_session *session, enum iocp_close_reason reas
     if (first) {
         iocp__session_set_state(session, IOCP__SESSION_ENDING);
         session_blame(session, reason, error);
-        session_flag(session, reset ? IOCP__SESSION_RESET : 0, 0);
+        iocp__session_flag(session, reset ? IOCP__SESSION_RESET : 0, 0);
         put_off = session->handle_users > 0;
-        session_flag(session, put_off ? IOCP__SESSION_PUT_OFF : 0, 0);
+        iocp__session_flag(session, put_off ? IOCP__SESSION_PUT_OFF : 0, 0);
     }
     iocp__lock_release(&session->lock);
     if (!first)
@@ -423,7 +418,7 @@ static void session_open(struct iocp_session *session)
     int first = session->state < IOCP__SESSION_OPEN;
     if (first) {
         iocp__session_set_state(session, IOCP__SESSION_OPEN);
-        session_flag(session, IOCP__SESSION_OPENED, 0);
+        iocp__session_flag(session, IOCP__SESSION_OPENED, 0);
         session->time_ns = now;
         /* Relaxed: times. */
         iocp__store_relaxed(&session->read_stamp, iocp__stamp(now));
@@ -467,7 +462,7 @@ static void session_stream_ended(struct iocp_session *session, int error)
 {
     if (error == IOCP_EEOF) {
         iocp__lock_acquire(&session->lock);
-        session_flag(session, IOCP__SESSION_PEER_ENDED, 0);
+        iocp__session_flag(session, IOCP__SESSION_PEER_ENDED, 0);
         int finishing = session->state == IOCP__SESSION_FINISHING;
         iocp__lock_release(&session->lock);
         if (finishing)
@@ -510,7 +505,7 @@ static int session_redeliver(struct iocp_session *session)
     if (!iocp__session_may_deliver(session) || !(offer || session->kept_ready))
         return 0;
     iocp__lock_acquire(&session->lock);
-    session_flag(session, 0, IOCP__SESSION_OFFER);
+    iocp__session_flag(session, 0, IOCP__SESSION_OFFER);
     iocp__lock_release(&session->lock);
     iocp__receive_again(session);
     return 1;
@@ -540,7 +535,7 @@ static void session_peer_ended(struct iocp_session *session)
     if (session_class->ended)
         close = tell && session->flags & IOCP__SESSION_FINISH;
     if (tell)
-        session_flag(session, IOCP__SESSION_ENDED, 0);
+        iocp__session_flag(session, IOCP__SESSION_ENDED, 0);
     iocp__lock_release(&session->lock);
     if (tell) {
         iocp__receive_drop(session);
@@ -752,7 +747,7 @@ void iocp_session_resume(struct iocp_session *session)
     int was = session->paused & (IOCP__PAUSE_USER | IOCP__PAUSE_FULL);
     session_pause(session, 0, IOCP__PAUSE_USER | IOCP__PAUSE_FULL);
     if (was)
-        session_flag(session, IOCP__SESSION_OFFER, 0);
+        iocp__session_flag(session, IOCP__SESSION_OFFER, 0);
     iocp__lock_release(&session->lock);
     if (was)
         iocp__session_kick(session);
@@ -763,7 +758,7 @@ void iocp_session_confirm(struct iocp_session *session)
     if (!session)
         return;
     iocp__lock_acquire(&session->lock);
-    session_flag(session, IOCP__SESSION_CONFIRMED, 0);
+    iocp__session_flag(session, IOCP__SESSION_CONFIRMED, 0);
     iocp__lock_release(&session->lock);
 }
 

@@ -189,6 +189,13 @@ static inline int iocp__session_may_deliver(const struct iocp_session *session)
 /* Sets IOCP__PAUSE_FULL: by receive.c, in the session's serial order. */
 void iocp__session_pause_full(struct iocp_session *session);
 
+/* The lock is held. */
+static inline void iocp__session_flag(struct iocp_session *session, unsigned set, unsigned clear)
+{
+    /* Relaxed: the lock orders it; those who look without it look for a hint. */
+    iocp__store_relaxed(&session->flags, (uint16_t)((session->flags | set) & ~clear));
+}
+
 static inline uint8_t iocp__session_state(const struct iocp_session *session)
 {
     /* Relaxed: a hint, or in the session's order; decisions are made again under the lock. */

@@ -95,14 +95,6 @@ static void send_set_queued(struct iocp_session *session, uint32_t queued)
     iocp__store_relaxed(&session->queued, queued);
 }
 
-/* The lock is held. */
-static void send_flag(struct iocp_session *session, unsigned flag, int on)
-{
-    unsigned flags = on ? session->flags | flag : session->flags & ~flag;
-    /* Relaxed: the lock orders it; those who look without it look for a hint. */
-    iocp__store_relaxed(&session->flags, (uint16_t)flags);
-}
-
 /* ---- The op. */
 
 static void send_stamp(struct iocp_session *session)
@@ -136,7 +128,8 @@ static void send_gather(struct iocp_op *op)
     iocp__send_gather(block, size_max, send_merges(session));
     uint32_t messages = block->messages;
     block->messages = 0;
-    send_flag(session, IOCP__SESSION_BULK, block->flight_size > IOCP__SEND_ROOM);
+    int bulk = block->flight_size > IOCP__SEND_ROOM;
+    iocp__session_flag(session, bulk ? IOCP__SESSION_BULK : 0, bulk ? 0 : IOCP__SESSION_BULK);
     iocp__lock_release(&session->lock);
     send_count_messages(session, messages);
 }
@@ -202,7 +195,7 @@ static int send_unpause(struct iocp_session *session)
     /* A handler that consumed nothing may have done so for want of room here. */
     iocp__store_relaxed(&session->paused,
                         (uint8_t)(session->paused & ~(IOCP__PAUSE_SEND | IOCP__PAUSE_FULL)));
-    send_flag(session, IOCP__SESSION_OFFER, 1);
+    iocp__session_flag(session, IOCP__SESSION_OFFER, 0);
     return 1;
 }
 
@@ -211,7 +204,7 @@ static void send_end(struct iocp_session *session, struct iocp__send_block *bloc
 {
     iocp__assert(block->count == 0 && session->queued == 0);
     block->disconnect = 1;
-    send_flag(session, IOCP__SESSION_END_SENT, 1);
+    iocp__session_flag(session, IOCP__SESSION_END_SENT, 0);
 }
 
 /* A send was taken whole. */
@@ -349,7 +342,7 @@ static int send_try_finish(struct iocp_session *session, struct iocp__send_block
         session->sending = 1;
         *submit = 1;
     }
-    send_flag(session, IOCP__SESSION_FINISH, 1);
+    iocp__session_flag(session, IOCP__SESSION_FINISH, 0);
     return 0;
 }
 

@@ -113,12 +113,7 @@ static void options_take(struct chat_options *options, int option, const char *v
 /* The options that take a number; false: it is none of these. */
 static bool options_take_number(struct chat_options *options, int option, const char *value)
 {
-    const struct {
-        int option;
-        const char *name;
-        uint32_t min, max;
-        uint32_t *number;
-    } numbers[] = {
+    const struct arguments_entry numbers[] = {
         {OPTION_WORKERS, "--workers", 0, 1024, &options->server.workers},
         {OPTION_CONCURRENCY, "--concurrency", 0, 1024, &options->server.concurrency},
         {OPTION_MAX_SESSIONS, "--max-sessions", 1, 16777216, &options->server.sessions_max},
@@ -129,14 +124,8 @@ static bool options_take_number(struct chat_options *options, int option, const 
         {OPTION_DRAIN, "--drain", 1, 3600, &options->server.drain_s},
         {OPTION_STATS_EVERY, "--stats-every", 0, 86400, &options->server.stats_every_s},
     };
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        if (numbers[i].option == option) {
-            *numbers[i].number = arguments_number(&options->server, numbers[i].name, value,
-                                                  numbers[i].min, numbers[i].max);
-            return true;
-        }
-    }
-    return false;
+    return arguments_entry_take(&options->server, numbers, sizeof numbers / sizeof numbers[0],
+                                option, value);
 }
 
 void options_parse(struct chat_options *options, int argc, char **argv)

@@ -98,6 +98,20 @@ void arguments_backends(char text[ARGUMENTS_BACKENDS_SIZE])
     snprintf(text + size, ARGUMENTS_BACKENDS_SIZE - size, "%sauto", size > 0 ? " or " : "");
 }
 
+bool arguments_entry_take(const struct server_options *options,
+                          const struct arguments_entry *entries, size_t count, int option,
+                          const char *value)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].option == option) {
+            *entries[i].number =
+                arguments_number(options, entries[i].name, value, entries[i].min, entries[i].max);
+            return true;
+        }
+    }
+    return false;
+}
+
 uint32_t arguments_backend(const struct server_options *options, const char *name, const char *text)
 {
     char backends[ARGUMENTS_BACKENDS_SIZE];

@@ -59,4 +59,17 @@ uint32_t arguments_backend(const struct server_options *options, const char *nam
 void arguments_address(const struct server_options *options, const char *name, const char *text,
                        struct addresses *addresses);
 
+/* An option that takes a number, and where it goes. */
+struct arguments_entry {
+    int option;
+    const char *name;
+    uint32_t min, max;
+    uint32_t *number;
+};
+
+/* Takes the number of `option` when it is one of the entries; false: it is none. */
+bool arguments_entry_take(const struct server_options *options,
+                          const struct arguments_entry *entries, size_t count, int option,
+                          const char *value);
+
 #endif

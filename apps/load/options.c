@@ -156,12 +156,7 @@ static void options_take(struct load_options *options, int option, const char *v
 /* The options that take a number; false: it is none of these. */
 static bool options_take_number(struct load_options *options, int option, const char *value)
 {
-    const struct {
-        int option;
-        const char *name;
-        uint32_t min, max;
-        uint32_t *number;
-    } numbers[] = {
+    const struct arguments_entry numbers[] = {
         {OPTION_CONNECTIONS, "--connections", 1, 1000000, &options->connections},
         {OPTION_SIZE, "--size", 1, 16777216, &options->size},
         {OPTION_DEPTH, "--depth", 1, 65536, &options->depth},
@@ -173,14 +168,8 @@ static bool options_take_number(struct load_options *options, int option, const 
         {OPTION_WORKERS, "--workers", 1, 64, &options->server.workers},
         {OPTION_SERVER_PID, "--server-pid", 1, INT32_MAX, &options->server_pid},
     };
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        if (numbers[i].option == option) {
-            *numbers[i].number = arguments_number(&options->server, numbers[i].name, value,
-                                                  numbers[i].min, numbers[i].max);
-            return true;
-        }
-    }
-    return false;
+    return arguments_entry_take(&options->server, numbers, sizeof numbers / sizeof numbers[0],
+                                option, value);
 }
 
 /* "10" or "0.25": at most a day. */

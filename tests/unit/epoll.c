@@ -547,7 +547,7 @@ TEST(natures_of_sockets)
     close(file);
 }
 
-/* Whole segments come out of it, headers and all, one at a time: no stream, whatever its protocol. */
+/* Whole segments come out of it, headers and all, one at a time. */
 TEST(a_raw_socket_of_tcp_is_no_stream)
 {
     int descriptor = socket(AF_INET, SOCK_RAW, IPPROTO_TCP);

@@ -336,8 +336,8 @@ TEST(check_finds_sizes_out_of_reach)
     CHECK_EQ(iocp_framing_check(&framing), IOCP_EINVAL);
 }
 
-/* Nobody has to have checked the framing: a field of an odd width is read as it is said, and no byte
- * behind it. The message lies at the end of its memory, where sanitizers look. */
+/* Nobody has to have checked the framing: a field of an odd width is read as it is said, and no
+ * byte behind it. The message lies at the end of its memory, where sanitizers look. */
 TEST(an_unchecked_width_reads_no_further)
 {
     for (uint32_t width = 1; width <= 8; width++) {

@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "core/types.h"
+#include "net/receive.h"
 #include "net/session.h"
 
 #include <iocp/memory.h>
@@ -299,4 +300,44 @@ TEST(stamps_are_not_early)
         for (size_t k = 0; k < sizeof(later) / sizeof(later[0]); k++)
             CHECK_GE(iocp__stamp_ns(stamp, times[i] + later[k]), times[i]);
     }
+}
+
+/* ---- What a handler was given. */
+
+static struct {
+    const char *data;
+    size_t size;
+    int lent_inside;
+} given;
+
+static size_t note_given(struct host *host, struct iocp_session *session, const void *data,
+                         size_t size)
+{
+    (void)host, (void)session;
+    given.data = data;
+    given.size = size;
+    given.lent_inside = iocp__receive_lend(data, size) != NULL &&
+                        iocp__receive_lend(given.data + 1, size) == NULL &&
+                        iocp__receive_lend(given.data - 1, 2) == NULL;
+    return size;
+}
+
+/* The memory of a message is to be sent on as it lies there only by its handler, and no byte of
+ * what is beside it: afterwards the buffer is somebody else's, and the same address other bytes. */
+TEST(what_was_given_is_lent_to_its_handler_alone)
+{
+    struct stage stage;
+    static char data[IOCP__RECEIVE_LEND * 2];
+    host_init(&stage.host);
+    stage.host.received_hook = note_given;
+    stage_begin(&stage);
+    given.size = 0;
+    /* In pieces, should the system make some: until one is large enough to be lent. */
+    while (given.size < IOCP__RECEIVE_LEND) {
+        send_all(stage.peer, data, sizeof(data));
+        stage_dispatch(&stage);
+    }
+    CHECK(given.lent_inside);
+    CHECK(!iocp__receive_lend(given.data, given.size));
+    stage_end(&stage);
 }

@@ -39,6 +39,7 @@
     X(seized)                                                                                      \
     X(resubmits)                                                                                   \
     X(starved)                                                                                     \
+    X(buffers)                                                                                     \
     X(objects)                                                                                     \
     X(lanes)                                                                                       \
     X(workers)                                                                                     \

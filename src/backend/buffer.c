@@ -221,6 +221,14 @@ size_t iocp__pool_capacity(const struct iocp_pool *pool)
     return pool->capacity; /* fixed while it lives */
 }
 
+size_t iocp__pool_count(struct iocp_pool *pool)
+{
+    pool_lock(pool);
+    size_t count = pool->count;
+    iocp__lock_release(&pool->lock);
+    return count;
+}
+
 struct iocp_pool *iocp_pool_ref(struct iocp_pool *pool)
 {
     pool_lock(pool);

@@ -34,6 +34,8 @@ int iocp__buffer_lend(struct iocp_buffer *buffer, size_t size);
 
 /* Of each buffer of the pool. */
 size_t iocp__pool_capacity(const struct iocp_pool *pool);
+/* Buffers that there are, free or out. */
+size_t iocp__pool_count(struct iocp_pool *pool);
 
 /* Takes up to `count` buffers at once under one lock; returns how many. */
 uint32_t iocp__pool_take_many(struct iocp_pool *pool, struct iocp_buffer **buffers, uint32_t count);

@@ -12,6 +12,7 @@
  * open → closed [iocp_port_close] → drained [port_drain] → freed [port_free] */
 #include "core/port.h"
 
+#include "backend/buffer.h"
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/atomic.h"
@@ -433,6 +434,7 @@ static void port_stats_lane(struct iocp__lane *lane, struct iocp_port_stats *sta
     stats->waits += iocp__load_relaxed(&lane->waits);
     stats->landed += iocp__load_relaxed(&lane->landed);
     stats->objects += iocp__load_relaxed(&lane->objects);
+    stats->buffers += iocp__pool_count(lane->pool);
 }
 
 void iocp_port_stats(struct iocp_port *port, struct iocp_port_stats *out_stats)

@@ -228,9 +228,12 @@ TEST(an_empty_pool_is_waited_for)
     CHECK_EQ(pthread_join(writer.thread, NULL), 0);
     iocp_port_stats(port, &stats);
     CHECK_GE(stats.starved, 1);
+    CHECK_EQ(stats.buffers, 4 * stats.lanes);
     stream_release(&stream, 0);
     stream_release(&stream, 1);
     stream_release(&stream, 3);
+    iocp_port_stats(port, &stats);
+    CHECK_EQ(stats.buffers, 4 * stats.lanes); /* kept */
     CHECK_EQ(iocp_port_cancel(port, &stream.call.op), 0);
     CHECK_EQ(call_wait(&stream.call, port), IOCP_ECANCELED);
     thing_end(&thing, port);

@@ -117,9 +117,10 @@ class Samples:
                "resident": (0.25, 8192 * KIB), "handles": (0, 3)}
     ALWAYS = ("handles",)
     SHORT_S = 60  # in which the pools of a server may still grow to what the storm's peak needs
-    # Receive buffers are kept for the next time, so many for each lane, and the last of them may be
-    # made late: they have a bound of their own, and what they add to other figures is no growth.
-    BUFFERS_OF_A_LANE = 256
+    # Receive buffers are kept for the next time: buffer_count free ones for each lane, beside as many
+    # that an io_uring has. The last of them may be made late: they have a bound of their own, and what
+    # they add to other figures is no growth.
+    BUFFERS_OF_A_LANE = 2 * 256
     OF_A_BUFFER = {"memory_count": 1, "memory_size": 66 * KIB, "resident": 66 * KIB, "handles": 0}
     NAMES = {"memory_count": "blocks of memory", "memory_size": "bytes in them",
              "resident": "resident bytes", "handles": "handles"}

@@ -8,6 +8,7 @@
 #include <iocp/memory.h>
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct iocp_pool *make_pool(size_t capacity, size_t count_max)
@@ -702,6 +703,53 @@ TEST(return_of_a_lent_buffer_calls_nobody)
     CHECK_EQ(calls, 1);
     iocp_pool_unref(pool);
     CHECK_EQ(iocp_memory_count(), 0);
+}
+
+/* What happens while another thread's buffer is made, which then fails. */
+struct meanwhile {
+    struct iocp_pool *pool;
+    struct iocp_buffer *lent;
+    unsigned calls;
+    int due;
+};
+
+static void *allocate_and_fail(void *context, size_t size)
+{
+    struct meanwhile *meanwhile = context;
+    if (!meanwhile->due)
+        return malloc(size);
+    meanwhile->due = 0;
+    CHECK_EQ(iocp__pool_arm(meanwhile->pool, ready_counts, &meanwhile->calls), 1);
+    iocp_buffer_unref(meanwhile->lent);
+    CHECK_EQ(meanwhile->calls, 0); /* the one being made counts */
+    return NULL;
+}
+
+static void release_as_usual(void *context, void *memory, size_t size)
+{
+    (void)context;
+    (void)size;
+    free(memory);
+}
+
+TEST(failed_allocation_calls_who_waits)
+{
+    struct meanwhile meanwhile = {0};
+    struct iocp_allocator allocator = {allocate_and_fail, release_as_usual, &meanwhile};
+    struct iocp_buffer *buffer;
+    CHECK_EQ(iocp_allocator_set(&allocator), 0);
+    meanwhile.pool = make_pool(64, 1);
+    meanwhile.lent = take(meanwhile.pool);
+    CHECK(iocp__buffer_lend(meanwhile.lent, 64));
+    meanwhile.due = 1;
+    CHECK_EQ(iocp_buffer_take(meanwhile.pool, &buffer), IOCP_ENOMEM);
+    CHECK_EQ(meanwhile.calls, 1);
+    buffer = take(meanwhile.pool);
+    CHECK(buffer == meanwhile.lent);
+    iocp_buffer_unref(buffer);
+    iocp_pool_unref(meanwhile.pool);
+    CHECK_EQ(iocp_memory_count(), 0);
+    CHECK_EQ(iocp_allocator_set(NULL), 0);
 }
 
 TEST(what_lending_added_is_not_kept)

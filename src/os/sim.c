@@ -34,9 +34,9 @@ void AnnotateIgnoreWritesEnd(const char *file, int line);
 #define __tsan_release(address) ((void)(address))
 #endif
 
-#define SIM_THREADS_MAX IOCP__SIM_THREADS_MAX
 #define SIM_STREAMS (IOCP__SIM_FAULT + IOCP__SIM_FAULTS)
-#define SIM_PARTS 4    /* of the bytes that decide */
+#define SIM_PARTS 4 /* of the bytes that decide */
+#define SIM_IDLE_LOOKS_MAX 1000
 #define SIM_TICK_NS 50 /* what asking for the time costs */
 
 enum sim_state { SIM_READY = 1, SIM_BLOCKED, SIM_GONE };
@@ -47,6 +47,7 @@ struct sim_thread {
     uint32_t index;
     uint32_t state;
     uint32_t priority;
+    uint32_t idle_looks;
     int computing;
     uint64_t (*wake_ns)(void *context);
     void *wake_context;
@@ -73,8 +74,12 @@ struct sim_event {
 static struct {
     struct iocp__sim_config config;
     struct iocp__sim_counts counts;
-    struct sim_thread *threads[SIM_THREADS_MAX];
+    struct sim_thread **threads; /* all of the run, by index; gone ones too */
+    struct sim_thread **live;    /* those that are not gone, in the same order */
+    struct sim_thread **ready;   /* room for what sim_choose finds */
     uint32_t thread_count;
+    uint32_t thread_room;
+    uint32_t live_count;
     struct sim_thread *current;
     uint64_t now_ns;
     uint64_t random[SIM_STREAMS];
@@ -342,24 +347,34 @@ static struct sim_thread *sim_pick(struct sim_thread **ready, uint32_t count)
     return best;
 }
 
+static void sim_forget_gone(void)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < sim.live_count; i++) {
+        if (sim.live[i]->state != SIM_GONE)
+            sim.live[kept++] = sim.live[i];
+    }
+    sim.live_count = kept;
+}
+
 static struct sim_thread *sim_choose(void)
 {
-    struct sim_thread *ready[SIM_THREADS_MAX];
     sim.countdown = 0; /* what is asked here gives way to nobody */
+    sim_forget_gone();
     for (;;) {
         uint64_t next = sim_fire_events();
         uint32_t count = 0;
-        for (uint32_t i = 0; i < sim.thread_count; i++) {
-            uint64_t wake = sim_wake_ns(sim.threads[i]);
+        for (uint32_t i = 0; i < sim.live_count; i++) {
+            uint64_t wake = sim_wake_ns(sim.live[i]);
             if (wake <= sim.now_ns)
-                ready[count++] = sim.threads[i];
+                sim.ready[count++] = sim.live[i];
             else if (wake < next)
                 next = wake;
         }
         if (++sim.counts.steps > sim.config.steps_max)
             iocp__sim_fail("no end after %llu steps", (unsigned long long)sim.config.steps_max);
         if (count)
-            return sim_pick(ready, count);
+            return sim_pick(sim.ready, count);
         if (next == UINT64_MAX)
             iocp__sim_fail("all threads sleep for ever");
         if (sim.config.quiet)
@@ -443,6 +458,7 @@ void iocp__sim_sleep(uint64_t ns)
 void iocp__sim_compute(uint64_t ns)
 {
     sim_self->computing = 1;
+    sim_self->idle_looks = 0;
     sim_wait(NULL, NULL, sim.now_ns + ns);
     sim_self->computing = 0;
     sim_self->cpu_ns += ns;
@@ -451,6 +467,29 @@ void iocp__sim_compute(uint64_t ns)
 uint32_t iocp__sim_thread_index(void)
 {
     return sim_self->index;
+}
+
+void iocp__sim_looked(int idle)
+{
+    uint32_t most = sim.config.idle_looks_max ? sim.config.idle_looks_max : SIM_IDLE_LOOKS_MAX;
+    sim_self->idle_looks = idle ? sim_self->idle_looks + 1 : 0;
+    if (sim_self->idle_looks > most)
+        iocp__sim_fail("a thread looks again and again, finds nothing and does not sleep");
+}
+
+int64_t iocp__sim_thread_since(uint32_t index)
+{
+    const struct sim_thread *thread = sim.threads[index];
+    return thread->state == SIM_BLOCKED && !thread->computing ? (int64_t)thread->since_ns : -1;
+}
+
+int iocp__sim_thread_exists(const char *name)
+{
+    for (uint32_t i = 0; i < sim.thread_count; i++) {
+        if (sim.threads[i]->state != SIM_GONE && strcmp(sim.threads[i]->name, name) == 0)
+            return 1;
+    }
+    return 0;
 }
 
 int iocp__sim_inside(void)
@@ -554,11 +593,29 @@ void iocp__parker_release(struct iocp__parker *parker)
 
 /* ---- os.h: threads. */
 
+static struct sim_thread **sim_threads_moved(struct sim_thread **before, uint32_t count)
+{
+    struct sim_thread **moved = iocp__sim_allocate(sim.thread_room * sizeof(*moved));
+    for (uint32_t i = 0; i < count; i++)
+        moved[i] = before[i];
+    iocp__sim_release(before);
+    return moved;
+}
+
+static void sim_threads_grow(void)
+{
+    sim.thread_room = sim.thread_room ? sim.thread_room * 2 : 64;
+    sim.threads = sim_threads_moved(sim.threads, sim.thread_count);
+    sim.live = sim_threads_moved(sim.live, sim.live_count);
+    sim.ready = sim_threads_moved(sim.ready, 0);
+}
+
 static struct sim_thread *sim_thread_new(const char *name, void (*run)(void *context),
                                          void *context)
 {
     struct sim_thread *thread = iocp__sim_allocate(sizeof(*thread));
-    iocp__assert(sim.thread_count < SIM_THREADS_MAX);
+    if (sim.thread_count == sim.thread_room)
+        sim_threads_grow();
     snprintf(thread->name, sizeof(thread->name), "%s", name);
     thread->run = run;
     thread->argument = context;
@@ -566,6 +623,7 @@ static struct sim_thread *sim_thread_new(const char *name, void (*run)(void *con
     thread->priority = (uint32_t)iocp__sim_random(IOCP__SIM_SCHEDULE);
     thread->state = SIM_READY;
     sim.threads[sim.thread_count++] = thread;
+    sim.live[sim.live_count++] = thread;
     return thread;
 }
 
@@ -603,7 +661,7 @@ static void *sim_thread_main(void *argument)
 int iocp__thread_start(struct iocp__thread *thread, const char *name, void (*run)(void *context),
                        void *context)
 {
-    if (sim.thread_count == SIM_THREADS_MAX || iocp__sim_chance(IOCP__SIM_THREADS))
+    if (iocp__sim_chance(IOCP__SIM_THREADS))
         return IOCP_EAGAIN;
     struct sim_thread *started = sim_thread_new(name, run, context);
     int error = pthread_create(&started->id, NULL, sim_thread_main, started);
@@ -641,7 +699,8 @@ uint64_t iocp__thread_cpu_ns(const struct iocp__thread_view *view)
 int iocp__thread_asleep(const struct iocp__thread_view *view)
 {
     const struct sim_thread *thread = sim.threads[view->system_id];
-    if (thread->state == SIM_GONE)
+    /* Looking takes a descriptor for a moment, as on Linux. */
+    if (thread->state == SIM_GONE || iocp__sim_handles_are_out())
         return -1;
     return thread->state == SIM_BLOCKED && !thread->computing;
 }
@@ -712,6 +771,10 @@ void iocp__sim_run(const struct iocp__sim_config *config, void (*body)(void))
     iocp__sim_net_end();
     for (uint32_t i = 0; i < sim.thread_count; i++)
         iocp__sim_release(sim.threads[i]);
+    iocp__sim_release(sim.threads);
+    iocp__sim_release(sim.live);
+    iocp__sim_release(sim.ready);
+    sim.threads = NULL;
     sim.thread_count = 0;
     iocp__sim_release(sim.events);
     sim.events = NULL;

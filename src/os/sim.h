@@ -3,8 +3,8 @@
  * so that a run can be had again.
  *
  * It stands in the place of posix*.c: the functions of os/os.h are made of it (sim.c: threads,
- * parking, the clock; sim_net.c: sockets). The backend on it is backend/sim.c. No part of the
- * library, only of the tests.
+ * parking, the clock; sim_socket.c: sockets; below it sim_net.c: connections, sim_datagram.c,
+ * sim_file.c). The backend on it is backend/sim*.c. No part of the library, only of the tests.
  *
  * A thread gives way where it blocks, where it calls iocp__sim_yield, and, when `preempt` says so,
  * at locks and atomics (sim_atomic.h). Code of the simulation itself never gives way, so that it
@@ -40,8 +40,6 @@ enum iocp__sim_fault {
     IOCP__SIM_FAULTS
 };
 
-#define IOCP__SIM_THREADS_MAX 256 /* of a run, one after the other */
-
 struct iocp__sim_config {
     uint64_t seed;
     /* While there are some, one of these decides each choice in place of the seed, as far as a byte
@@ -54,6 +52,14 @@ struct iocp__sim_config {
     uint32_t handles_max;             /* while faults are on */
     uint32_t latency_max_ns;
     uint32_t window_max; /* bytes that a connection holds in one direction, at most */
+    /* Bytes that a socket has room for, until an option says another number: a connection holds
+     * what one end has for sending and the other for receiving. 0: windows are of chance, up to
+     * window_max, and options change nothing. */
+    uint32_t send_size;
+    uint32_t receive_size;
+    int handles_again;       /* the lowest free handle is the next; else none is used twice */
+    uint32_t idle_looks_max; /* how often a thread may look for something to do in vain, without
+                                sleeping; 0: 1000 */
     uint64_t time_max_ns;
     uint64_t steps_max;
     int trace;
@@ -117,6 +123,13 @@ void iocp__sim_compute(uint64_t ns);
 void iocp__sim_block(uint64_t (*wake_ns)(void *context), void *context, uint64_t deadline_ns);
 /* 0 for the first thread of the run. */
 uint32_t iocp__sim_thread_index(void);
+/* The thread looked for something to do, in vain or not. Fails when it did so in vain too often,
+ * since it last found something or computed. */
+void iocp__sim_looked(int idle);
+/* Since when the thread sleeps; -1 when it does not. */
+int64_t iocp__sim_thread_since(uint32_t index);
+/* Not 0 when a thread that has not ended has this name. */
+int iocp__sim_thread_exists(const char *name);
 
 /* Runs `fire(context, value)` at a time, between the steps of threads. */
 void iocp__sim_at(uint64_t time_ns, void (*fire)(void *context, uint64_t value), void *context,
@@ -131,11 +144,11 @@ void iocp__sim_gate_enter(struct iocp__sim_gate *gate);
 void iocp__sim_gate_leave(void);
 void iocp__sim_gate_forget(struct iocp__sim_gate *gate);
 
-/* ---- Connections. What fails gives an iocp_error; IOCP_EAGAIN: not now. Handles are never used
- * twice in a run. */
+/* ---- Connections. What fails gives an iocp_error; IOCP_EAGAIN: not now. */
 
 struct iocp__sim_pipe {
     unsigned char *ring;
+    uint32_t room; /* of the ring: it grows up to the window */
     uint32_t window;
     uint64_t written;
     uint64_t visible; /* of these, there for the reader */
@@ -149,8 +162,10 @@ struct iocp__sim_connection {
     struct iocp__sim_pipe pipes[2]; /* [i] is written by end i */
     iocp_handle handles[2];         /* [0] connected, [1] was accepted; INVALID: not yet */
     int closed[2];
-    int aborted[2]; /* this end was closed with a reset */
-    int reset;      /* bytes may have been lost: some end was reset */
+    int aborted[2];                            /* this end was closed with a reset */
+    int reset;                                 /* bytes may have been lost: some end was reset */
+    struct iocp_address names[2];              /* where each end is; no address: it has no name */
+    struct iocp__sim_connection *backlog_next; /* those that wait with it to be accepted */
     struct iocp__sim_connection *next;
 };
 
@@ -168,19 +183,72 @@ void iocp__sim_watch(iocp_handle handle, void (*changed)(void *watcher, iocp_han
 int iocp__sim_bind(iocp_handle handle);
 
 /* Starts a connect; `connected` says how it went: 0, IOCP_EAGAIN or an error. */
-int iocp__sim_connect(iocp_handle handle, uint16_t port);
+int iocp__sim_connect(iocp_handle handle, const struct iocp_address *address);
 int iocp__sim_connected(iocp_handle handle);
 int iocp__sim_accept(iocp_handle handle, iocp_handle *out_handle);
-/* Two connected handles, the one without a listener. */
+/* Connects to this listener are not answered from now on. */
+void iocp__sim_deafen(iocp_handle handle);
+/* Two connected handles without names or a listener: a pair of Unix streams, or a pipe. */
 void iocp__sim_pair(iocp_handle out_handles[2]);
-/* Not 0 when a receive would give bytes, the end or an error. */
+/* Not 0 when a receive, or an accept, would give something, the end or an error; and when a send
+ * would. */
 int iocp__sim_readable(iocp_handle handle);
+int iocp__sim_writable(iocp_handle handle);
+/* Not 0 when the connection is broken, or both its directions have ended. */
+int iocp__sim_hung_up(iocp_handle handle);
 /* Bytes, IOCP_EEOF, IOCP_EAGAIN, IOCP_ECONNRESET. */
 int64_t iocp__sim_recv(iocp_handle handle, void *data, size_t size);
 /* Bytes taken, IOCP_EAGAIN, IOCP_EPIPE, IOCP_ECONNRESET. */
 int64_t iocp__sim_send(iocp_handle handle, const void *data, size_t size);
 /* Both ends see a reset, now or soon. */
 void iocp__sim_reset(iocp_handle handle);
+
+/* ---- Datagrams: never lost, and in the order of sending. */
+
+int iocp__sim_is_datagram(iocp_handle handle);
+/* `address` NULL: to where the socket is connected. Bytes, IOCP_EMSGSIZE, IOCP_ENOTCONN. */
+int64_t iocp__sim_send_to(iocp_handle handle, const void *data, size_t size,
+                          const struct iocp_address *address);
+/* The size of the datagram, of which `size` bytes are written; IOCP_EAGAIN. `out_address` may be
+ * NULL. */
+int64_t iocp__sim_recv_from(iocp_handle handle, void *data, size_t size,
+                            struct iocp_address *out_address);
+
+/* ---- Files in memory, without names; several handles may be of one. */
+
+iocp_handle iocp__sim_file(void);
+/* Another handle of the same file. */
+iocp_handle iocp__sim_file_again(iocp_handle handle, int read_only);
+/* Bytes; IOCP_EEOF at the end, IOCP_EBADHANDLE where it is open for reading alone. */
+int64_t iocp__sim_file_read(iocp_handle handle, void *data, size_t size, uint64_t offset);
+int64_t iocp__sim_file_write(iocp_handle handle, const void *data, size_t size, uint64_t offset);
+
+/* ---- The names of Unix sockets, and whatever else has such a name. */
+
+int iocp__sim_path_exists(const char *path);
+/* An ordinary file. IOCP_EEXIST. */
+int iocp__sim_path_make(const char *path);
+uint32_t iocp__sim_path_mode(const char *path);
+
+/* ---- Handles. */
+
+int iocp__sim_is_open(iocp_handle handle);
+/* How calls of a test on the handle are to wait; what the library makes or prepares does not. */
+struct iocp__sim_manner {
+    int nonblocking;
+    uint32_t limit_ms; /* 0: none */
+};
+struct iocp__sim_manner *iocp__sim_manner(iocp_handle handle);
+/* Handles, and what else takes the place of one. */
+uint32_t iocp__sim_handles_held(void);
+/* A lane came (1) or went (-1), which takes the place of a handle. */
+void iocp__sim_hold(int count);
+/* No more than now and `spare`; UINT32_MAX: as many as there may be. */
+void iocp__sim_limit_handles(uint32_t spare);
+/* Not 0 when the limit is reached. */
+int iocp__sim_handles_are_out(void);
+/* From here on there is no IPv6. */
+void iocp__sim_deny_ipv6(void);
 
 /* Between sim.c and sim_net.c. */
 void iocp__sim_net_begin(const struct iocp__sim_config *config);

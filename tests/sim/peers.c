@@ -29,13 +29,14 @@ enum peer_last { PEER_END, PEER_STAY, PEER_RESET, PEER_CUT, PEER_BREAK, PEER_CLO
 static struct peer *peers[PEERS_MAX];
 static uint32_t peer_count;
 static uint32_t peer_open;
-static uint16_t peer_port;
+static struct iocp_address peer_address; /* of the server */
 
 static void peer_step(void *context, uint64_t value);
 
 void peers_begin(uint16_t port)
 {
-    peer_port = port;
+    iocp_address_parse("127.0.0.1:0", &peer_address);
+    iocp_address_set_port(&peer_address, port);
 }
 
 uint32_t peers_count(void)
@@ -88,7 +89,7 @@ void peers_start(void)
     iocp__sim_watch(peer->handle, peer_changed, peer);
     iocp__sim_trace("handle %d is a client's: %s%slast %d", (int)peer->handle,
                     peer->deaf ? "deaf, " : "", peer->mute ? "mute, " : "", peer->last);
-    (void)iocp__sim_connect(peer->handle, peer_port);
+    (void)iocp__sim_connect(peer->handle, &peer_address);
     peer_plan(peer, peer->step_ns);
 }
 

@@ -418,7 +418,7 @@ TEST(idle_sessions_are_small)
     enum { MAX = 2000 };
     struct host host;
     int fds[2 * MAX];
-    int count = test_on_windows() ? 256 : MAX; /* Wine takes its time for more */
+    int count = system_takes_its_time() ? 256 : MAX;
     uint32_t limit = system_raise_limit();
     if (limit < 4 * (uint32_t)count + 100)
         SKIP("only %u descriptors", limit);

@@ -346,8 +346,10 @@ TEST(raw_rest_is_bounded)
     static char data[400000];
     host_init(&host);
     host.session_class.receive_max = 20000;
-    /* What is on its way when receiving pauses is a few buffers: less than `data`. */
+    /* What is on its way when receiving pauses is a few buffers: less than `data`, as that is all
+     * that there are. */
     host.config.port_config.buffer_size = 16384;
+    host.config.port_config.buffer_count = 8;
     host.on_local = 1;
     host.received_hook = take_on_demand;
     host.context = &take;
@@ -638,6 +640,11 @@ static int refuse_even(struct iocp_session *session, void *context)
     return count % 2 ? 0 : IOCP_EPERM;
 }
 
+static int has_refused_five(void *context)
+{
+    return host_stats(context).refused == 5;
+}
+
 TEST(admit_refuses_without_opened)
 {
     struct host host;
@@ -655,6 +662,7 @@ TEST(admit_refuses_without_opened)
         net_close(fd);
     }
     latch_wait_for(&host.closed, 5);
+    wait_until(has_refused_five, &host); /* its end may be seen before it is counted */
     struct iocp_service_stats stats = host_stats(&host);
     CHECK_EQ(stats.accepted, 5);
     CHECK_EQ(stats.refused, 5);

@@ -69,7 +69,7 @@ static void town_stay(struct town *town)
         break;
     case STUCK_COMPUTE:
         while (!__atomic_load_n(&town->released, __ATOMIC_RELAXED))
-            ;
+            system_compute();
         break;
     }
 }
@@ -331,7 +331,7 @@ static void grain_compute(const struct iocp_packet *packet)
                                                             __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
     while (iocp_now_ns() < end_ns)
-        ;
+        system_compute();
     __atomic_fetch_sub(&mill->inside, 1, __ATOMIC_RELAXED);
     call_answered(packet);
     /* Release: all of it is done. No latch: a handler that waited for its lock would block. */

@@ -514,7 +514,7 @@ static void handle_slowly(const struct iocp_packet *packet)
     struct iocp_port_stats stats;
     uint64_t end_ns = iocp_now_ns() + 100000;
     while (iocp_now_ns() < end_ns)
-        ;
+        system_compute();
     batch->handled++;
     iocp_port_stats(batch->port, &stats);
     if (batch->handled == 1 || batch->handled == LONG_BATCH)

@@ -12,6 +12,9 @@
 void system_nap(uint64_t time_ns);
 /* Lets others run. */
 void system_yield(void);
+/* Computes for a moment: what is done in a loop by who waits for something, and keeps his processor
+ * meanwhile. */
+void system_compute(void);
 
 /* The calling thread's number, never 0. */
 uint32_t system_thread(void);
@@ -22,6 +25,9 @@ int64_t system_thread_sleeps(uint32_t thread);
 int system_thread_exists(const char *name);
 
 /* ---- Handles. */
+
+/* Not 0 where thousands of handles at a time are slow: under Wine, and where each is simulated. */
+int system_takes_its_time(void);
 
 void system_close(iocp_handle handle);
 /* Of a socket or file: not 0 when it is open, and when programs that this one starts get it. */

@@ -34,6 +34,11 @@ void system_yield(void)
     sched_yield();
 }
 
+void system_compute(void)
+{
+    /* To ask is enough. */
+}
+
 uint32_t system_thread(void)
 {
     return (uint32_t)syscall(SYS_gettid);
@@ -81,6 +86,11 @@ int system_thread_exists(const char *name)
 }
 
 /* ---- Handles. */
+
+int system_takes_its_time(void)
+{
+    return 0;
+}
 
 void system_close(iocp_handle handle)
 {

@@ -34,11 +34,11 @@ function(iocp_target_rules target)
 endfunction()
 
 # Sets `variable` to the sources that match. Names that end in _posix, _linux or _windows are those
-# systems' files.
+# systems' files, and _sim the simulated one's, which is none that anything is built for as a whole.
 function(iocp_sources variable)
-    set(foreign "_windows")
+    set(foreign "_(windows|sim)")
     if(WIN32)
-        set(foreign "_(posix|linux)")
+        set(foreign "_(posix|linux|sim)")
     endif()
     file(GLOB sources CONFIGURE_DEPENDS ${ARGN})
     list(FILTER sources EXCLUDE REGEX "${foreign}\\.c$")

@@ -15,20 +15,10 @@ static int have_uring(void)
     return iocp_backend_probe(IOCP_BACKEND_URING, NULL, 0) == 0;
 }
 
-/* The backend that works on all versions of this system, and one that is another system's. */
-static enum iocp_backend always(void)
-{
-    return test_on_windows() ? IOCP_BACKEND_WINDOWS : IOCP_BACKEND_EPOLL;
-}
-
-static enum iocp_backend never(void)
-{
-    return test_on_windows() ? IOCP_BACKEND_EPOLL : IOCP_BACKEND_WINDOWS;
-}
-
+/* Its name, as the port and the environment have it. */
 static const char *always_name(void)
 {
-    return test_on_windows() ? "windows" : "epoll";
+    return test_backend_always() == IOCP_BACKEND_WINDOWS ? "windows" : "epoll";
 }
 
 static int create(uint32_t backend, struct iocp_port **out_port)
@@ -50,7 +40,7 @@ TEST(chosen)
     if (test_backend() == IOCP_BACKEND_URING) {
         CHECK_STR(iocp_port_backend(port), "uring");
         CHECK_STR(reason, "");
-    } else if (test_backend() == always() || is_denied()) {
+    } else if (test_backend() == test_backend_always() || is_denied()) {
         CHECK_STR(iocp_port_backend(port), always_name());
     }
     if (is_denied())
@@ -75,8 +65,8 @@ TEST(automatic)
 TEST(asked_for)
 {
     struct iocp_port *port = NULL;
-    CHECK_EQ(create(never(), &port), IOCP_ENOTSUP);
-    CHECK_EQ(create(always(), &port), 0);
+    CHECK_EQ(create(test_backend_never(), &port), IOCP_ENOTSUP);
+    CHECK_EQ(create(test_backend_always(), &port), 0);
     CHECK_STR(iocp_port_backend(port), always_name());
     port_end(port);
     if (have_uring()) {
@@ -111,7 +101,7 @@ TEST(environment)
     } else {
         CHECK_EQ(create(IOCP_BACKEND_AUTO, &port), IOCP_ENOTSUP);
     }
-    CHECK_EQ(create(always(), &port), 0);
+    CHECK_EQ(create(test_backend_always(), &port), 0);
     CHECK_STR(iocp_port_backend(port), always_name());
     port_end(port);
 
@@ -131,14 +121,14 @@ TEST(probe)
     char cut[5];
     int before = system_open_handles();
     memset(text, 'x', sizeof(text));
-    CHECK_EQ(iocp_backend_probe(always(), text, sizeof(text)), 0);
-    CHECK_EQ(iocp_backend_probe(always(), NULL, 0), 0);
-    CHECK_EQ(iocp_backend_probe(never(), text, sizeof(text)), IOCP_ENOTSUP);
+    CHECK_EQ(iocp_backend_probe(test_backend_always(), text, sizeof(text)), 0);
+    CHECK_EQ(iocp_backend_probe(test_backend_always(), NULL, 0), 0);
+    CHECK_EQ(iocp_backend_probe(test_backend_never(), text, sizeof(text)), IOCP_ENOTSUP);
     CHECK(memchr(text, 0, sizeof(text)));
     CHECK_GT(strlen(text), 0);
-    CHECK_EQ(iocp_backend_probe(never(), NULL, 0), IOCP_ENOTSUP);
+    CHECK_EQ(iocp_backend_probe(test_backend_never(), NULL, 0), IOCP_ENOTSUP);
     memset(cut, 'x', sizeof(cut));
-    CHECK_EQ(iocp_backend_probe(never(), cut, sizeof(cut)), IOCP_ENOTSUP);
+    CHECK_EQ(iocp_backend_probe(test_backend_never(), cut, sizeof(cut)), IOCP_ENOTSUP);
     CHECK_EQ(strnlen(cut, sizeof(cut)), sizeof(cut) - 1);
     if (is_denied()) {
         CHECK_EQ(iocp_backend_probe(IOCP_BACKEND_URING, text, sizeof(text)), IOCP_ENOTSUP);

@@ -17,7 +17,7 @@ TEST(create)
     config.backend = 99;
     CHECK_EQ(iocp_port_create(&config, &port), IOCP_EINVAL);
     port_config(&config, 0);
-    config.backend = test_on_windows() ? IOCP_BACKEND_EPOLL : IOCP_BACKEND_WINDOWS;
+    config.backend = test_backend_never();
     CHECK_EQ(iocp_port_create(&config, &port), IOCP_ENOTSUP);
 
     const uint32_t buffer_sizes[] = {0, 63, (1u << 30) + 1};

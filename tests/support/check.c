@@ -136,13 +136,23 @@ enum iocp_backend test_backend(void)
 {
     const char *name = test_backend_name();
 
-    if (strcmp(name, "uring") == 0)
+    if (strcmp(name, "uring") == 0 || strcmp(name, "sim") == 0)
         return IOCP_BACKEND_URING;
     if (strcmp(name, "epoll") == 0)
         return IOCP_BACKEND_EPOLL;
-    if (strcmp(name, "windows") == 0)
+    if (strcmp(name, "windows") == 0 || strcmp(name, "sim-shared") == 0)
         return IOCP_BACKEND_WINDOWS;
     return IOCP_BACKEND_AUTO;
+}
+
+enum iocp_backend test_backend_always(void)
+{
+    return check_backend_always;
+}
+
+enum iocp_backend test_backend_never(void)
+{
+    return check_backend_never;
 }
 
 /* ---- Where the system is not quite Windows. */
@@ -169,7 +179,7 @@ void check_run(const struct check_test *test)
     current = test->name;
     check_arm_time_limit(time_limit_s());
     check_prepare_backend();
-    test->run();
+    check_body(test);
     check_disarm_time_limit();
 }
 
@@ -202,15 +212,43 @@ static int check_list(void)
     return 0;
 }
 
+/* Runs a test in a process of its own, or under each seed in one, until one does not pass: what
+ * that one ended with, as check_run_process. */
+static int check_run_apart(const struct check_test *test, char *text, size_t size)
+{
+    uint32_t seeds = check_seeds();
+    if (!seeds)
+        return check_run_process(test, 0, text, size);
+    for (uint32_t seed = 1; seed <= seeds; seed++) {
+        check_set_seed(seed);
+        int status = check_run_process(test, 0, text, size);
+        if (status != 0 && status != EXIT_SKIPPED)
+            printf("%s: TEST_SEED=%u gives this run again, TEST_TRACE=1 its trace\n", test->name,
+                   seed);
+        if (status != 0)
+            return status;
+    }
+    return 0;
+}
+
 static int check_run_named(const char *name)
 {
+    char text[128] = "aborted";
     const struct check_test *test = check_find(name);
     if (!test) {
         fprintf(stderr, "no test has the name %s\n", name);
         return 2;
     }
-    check_run(test);
-    return 0;
+    if (!check_seeds()) {
+        check_run(test);
+        return 0;
+    }
+    int status = check_run_apart(test, text, sizeof(text));
+    if (status < 0 || status == TEST_ABORTED) {
+        printf("%s\n", text);
+        return 1;
+    }
+    return status;
 }
 
 /* Runs each in a process of its own, a line each. */
@@ -222,7 +260,7 @@ static int check_run_all(void)
         if (test->is_child)
             continue;
         char text[128] = "aborted";
-        int status = check_run_process(test, 0, text, sizeof(text));
+        int status = check_run_apart(test, text, sizeof(text));
         if (status == 0 || status == EXIT_SKIPPED) {
             printf("%s %s\n", status == 0 ? "ok  " : "skip", test->name);
         } else {

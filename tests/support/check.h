@@ -12,8 +12,12 @@
  * process (for debuggers), `prog --list` names them, and `prog --exec COMMAND...` runs a command
  * under the backend of the run (it sets IOCP_BACKEND; not on Windows). TEST_BACKEND chooses the
  * backend: uring, epoll, uring-denied (the process may not use io_uring, and the library has to
- * find out), on Windows windows, or unset. TEST_TIMEOUT_S overrides the time limit, 0 switches it
- * off.
+ * find out), on Windows windows, in programs of the simulation (-sim in their names) sim and
+ * sim-shared, or unset. TEST_TIMEOUT_S overrides the time limit, 0 switches it off.
+ *
+ * In the simulation a test runs under the seeds 1 to TEST_SEEDS, each in a process of its own, and
+ * what fails names its seed. TEST_SEED=n is one run, in this process; TEST_TRACE=1 prints what
+ * happens in it.
  *
  * Checks may be used in any thread and in any handler: a failed one ends the process. */
 #ifndef TESTS_SUPPORT_CHECK_H
@@ -78,8 +82,11 @@ struct check_test {
 
 /* The backend of this run: for iocp_port_config.backend. AUTO for uring-denied. */
 enum iocp_backend test_backend(void);
-/* Its name: "uring", "epoll", "uring-denied", "windows"; "auto" when none was chosen. */
+/* Its name, as TEST_BACKEND has it; "auto" when none was chosen. */
 const char *test_backend_name(void);
+/* One that works on every version of this system, and one that is another system's. */
+enum iocp_backend test_backend_always(void);
+enum iocp_backend test_backend_never(void);
 
 /* Not 0 in a Windows build, under Wine too. */
 int test_on_windows(void);

@@ -19,12 +19,23 @@ void check_disarm_time_limit(void);
 
 /* The names that TEST_BACKEND may have here besides "auto", with NULL behind the last. */
 extern const char *const check_backend_names[];
+/* One that works on every version of this system, and one that is another system's. */
+extern const enum iocp_backend check_backend_always;
+extern const enum iocp_backend check_backend_never;
 
 /* Not 0 under Wine. */
 int check_on_wine(void);
 
 /* Gives this process what the backend of the run needs, or skips. */
 void check_prepare_backend(void);
+
+/* How many seeds a test is to run under, 1 and up, each in a process of its own; 0: it runs once,
+ * in this one, because nothing depends on a seed or TEST_SEED names it. */
+uint32_t check_seeds(void);
+/* Of the processes to come. */
+void check_set_seed(uint32_t seed);
+/* Runs the test's function, where its system is a simulated one as the first thread of a run. */
+void check_body(const struct check_test *test);
 
 /* Runs the test by its name in a process of its own, the output thrown away if it is `quiet`.
  * Returns its exit status, TEST_ABORTED, or -1 for another end, which `text` then tells. */

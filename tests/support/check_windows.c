@@ -43,11 +43,28 @@ void test_set_env(const char *name, const char *value)
 /* ---- The backends. */
 
 const char *const check_backend_names[] = {"windows", NULL};
+const enum iocp_backend check_backend_always = IOCP_BACKEND_WINDOWS;
+const enum iocp_backend check_backend_never = IOCP_BACKEND_EPOLL;
 
 void check_prepare_backend(void)
 {
     /* The library looks there too; only TEST_BACKEND counts here. */
     test_set_env("IOCP_BACKEND", NULL);
+}
+
+uint32_t check_seeds(void)
+{
+    return 0;
+}
+
+void check_set_seed(uint32_t seed)
+{
+    (void)seed;
+}
+
+void check_body(const struct check_test *test)
+{
+    test->run();
 }
 
 /* ---- Where a thread is. Straight to the handle: the lock of stdout may belong to one that hangs.

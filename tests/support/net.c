@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define NANOSECONDS 1000000000ull
 #define PUMP_SLICE_NS 50000000ull
@@ -31,9 +30,7 @@ static int net_check(int result, const char *file, int line, const char *what)
 
 static uint64_t net_deadline_ns(uint64_t limit_ns)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NANOSECONDS + (uint64_t)now.tv_nsec + limit_ns;
+    return iocp_now_ns() + limit_ns;
 }
 
 /* ---- Addresses ---- */

@@ -20,8 +20,8 @@ int net_system_unix_pair(int pair[2]);
 /* Has nothing that listens there answer connects, if the system can do that. Before it listens. */
 void net_system_set_deaf(int fd);
 
-/* Waits until the condition is signaled, or for ever shorter than until `deadline_ns` of the
- * monotonic clock, so that a change of the time of day does not end it. 0 when the time is over. */
+/* Waits until the condition is signaled, or for ever shorter than until `deadline_ns` of
+ * iocp_now_ns, so that a change of the time of day does not end it. 0 when the time is over. */
 int net_system_wait(pthread_cond_t *changed, pthread_mutex_t *lock, uint64_t deadline_ns);
 
 #endif

@@ -218,10 +218,8 @@ const char *net_unix_file(const struct iocp_address *address)
 
 int net_system_wait(pthread_cond_t *changed, pthread_mutex_t *lock, uint64_t deadline_ns)
 {
-    struct timespec now;
     struct timespec left;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    uint64_t now_ns = iocp_now_ns();
     uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
     left.tv_sec = (time_t)(left_ns / 1000000000);
     left.tv_nsec = (long)(left_ns % 1000000000);

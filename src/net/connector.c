@@ -241,7 +241,11 @@ static void connector_step(const struct iocp_packet *packet)
         return;
     }
     int error = connector_attempt(connector);
-    if (error < 0)
+    /* Not an attempt that failed: there are none any more. The service stops, and this connector
+     * has not been told yet, or the port is closed. */
+    if (error == IOCP_ECLOSED)
+        connector_remove(connector);
+    else if (error < 0)
         connector_failed(connector, error);
 }
 

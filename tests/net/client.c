@@ -299,6 +299,24 @@ TEST(stop_and_disconnect_while_connecting)
     net_deaf_close(&deaf);
 }
 
+/* A service that stops has no attempts any more, and so none that fails: also when it stops while
+ * the first one begins. */
+TEST(stop_is_no_failed_attempt)
+{
+    struct client client;
+    struct net_deaf deaf;
+    struct iocp_address any = net_address("127.0.0.1:0");
+    net_deaf_open(&deaf, &any);
+    for (int i = 0; i < 50; i++) {
+        client_init(&client, &deaf.address);
+        client.config.reconnect_min_ns = 1 * MS;
+        client_start(&client);
+        host_end(&client.host);
+        CHECK_EQ(latch_count(&client.failures), 0);
+    }
+    net_deaf_close(&deaf);
+}
+
 /* Connecting sessions count: the cap holds at every moment. */
 TEST(the_cap_counts_those_that_connect)
 {

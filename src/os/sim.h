@@ -219,6 +219,8 @@ int64_t iocp__sim_recv_from(iocp_handle handle, void *data, size_t size,
 iocp_handle iocp__sim_file(void);
 /* Another handle of the same file. */
 iocp_handle iocp__sim_file_again(iocp_handle handle, int read_only);
+/* A handle that is none of a file's, and that no port of completions takes: IOCP_EBADHANDLE. */
+iocp_handle iocp__sim_no_file(void);
 /* Bytes; IOCP_EEOF at the end, IOCP_EBADHANDLE where it is open for reading alone. */
 int64_t iocp__sim_file_read(iocp_handle handle, void *data, size_t size, uint64_t offset);
 int64_t iocp__sim_file_write(iocp_handle handle, const void *data, size_t size, uint64_t offset);

@@ -16,7 +16,8 @@ static iocp_handle file_open(struct iocp__sim_file *file, int read_only)
     socket->state = IOCP__SIM_FILE;
     socket->file = file;
     socket->read_only = read_only;
-    file->handles++;
+    if (file)
+        file->handles++;
     return socket->handle;
 }
 
@@ -28,6 +29,11 @@ iocp_handle iocp__sim_file(void)
 iocp_handle iocp__sim_file_again(iocp_handle handle, int read_only)
 {
     return file_open(iocp__sim_socket_get(handle)->file, read_only);
+}
+
+iocp_handle iocp__sim_no_file(void)
+{
+    return file_open(NULL, 0);
 }
 
 void iocp__sim_file_close(struct iocp__sim_socket *socket)

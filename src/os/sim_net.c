@@ -322,8 +322,10 @@ int iocp__sim_accept(iocp_handle handle, iocp_handle *out_handle)
     listener->backlog_count--;
     connection->backlog_next = NULL;
     struct iocp__sim_socket *socket = iocp__sim_socket_new(listener->family);
-    socket->send_size = listener->send_size;
-    socket->receive_size = listener->receive_size;
+    if (iocp__accepted_has_options(listener->family)) {
+        socket->send_size = listener->send_size;
+        socket->receive_size = listener->receive_size;
+    }
     net_attach(socket, connection, 1);
     *out_handle = socket->handle;
     return 0;

@@ -259,7 +259,7 @@ void iocp__sim_watch(iocp_handle handle, void (*changed)(void *watcher, iocp_han
 int iocp__sim_bind(iocp_handle handle)
 {
     struct iocp__sim_socket *socket = iocp__sim_socket_find(handle);
-    if (!socket)
+    if (!socket || (socket->state == IOCP__SIM_FILE && !socket->file))
         return IOCP_EBADHANDLE;
     if (socket->associated)
         return IOCP_EBUSY;
@@ -551,8 +551,7 @@ int32_t iocp__socket_pending_error(iocp_handle handle)
 
 int iocp__accepted_has_options(enum iocp_family family)
 {
-    (void)family;
-    return 1;
+    return family != IOCP_FAMILY_UNIX;
 }
 
 int iocp__socket_set(iocp_handle handle, enum iocp__socket_option option, int value)

@@ -123,12 +123,12 @@ iocp_handle system_file_to_read(const char *text)
 
 iocp_handle system_file_to_wait_for(void)
 {
-    SKIP("files are opened in one way in the simulation");
+    return iocp__sim_no_file();
 }
 
 iocp_handle system_no_file(void)
 {
-    SKIP("what has a handle can be read or written in the simulation");
+    return iocp__sim_no_file();
 }
 
 iocp_handle system_file_without_room(void)

@@ -4,13 +4,14 @@
 
 #include "os/sim.h"
 #include "os/sim_host.h"
+#include "sim/sim.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* The build says fewer for sanitizers. */
 #ifndef CHECK_SEEDS
-#define CHECK_SEEDS 3
+#define CHECK_SEEDS 2
 #endif
 
 /* As on a loopback of Linux: what a sender can have on the way to one who does not read, and how
@@ -65,6 +66,7 @@ void check_body(const struct check_test *test)
         .time_max_ns = UINT64_C(24) * 3600 * 1000000000,
         .steps_max = UINT64_MAX,
         .trace = check_number("TEST_TRACE", 0) != 0,
+        .quiet = sim_quiet,
     };
     iocp__sim_host_pin();
     iocp__sim_run(&config, test->run);

@@ -152,6 +152,33 @@ static void life_answers(struct life *life, int os_error)
         CHECK_MEM(life->read_back, life->written, FILE_SIZE);
 }
 
+/* Packets that the system has thrown away since a processor's queue of them was full. */
+static uint64_t packets_dropped(void)
+{
+    uint64_t sum = 0;
+    char line[256];
+    FILE *file = fopen("/proc/net/softnet_stat", "r");
+    CHECK(file);
+    while (fgets(line, sizeof(line), file)) {
+        unsigned dropped = 0;
+        CHECK_EQ(sscanf(line, "%*x %x", &dropped), 1);
+        sum += dropped;
+    }
+    fclose(file);
+    return sum;
+}
+
+/* What was sent has arrived. Beside programs that keep the loopback busy a datagram may be lost. */
+static void life_expect_datagram(const struct life *life, uint64_t dropped_before)
+{
+    char data[5];
+    int64_t count = net_recv_some(life->udp_peer, data, sizeof(data));
+    if (count == IOCP_EAGAIN && packets_dropped() > dropped_before)
+        return;
+    CHECK_EQ(count, 5);
+    CHECK_MEM(data, "hello", 5);
+}
+
 /* The port could not be made: the handles are the caller's. */
 static void life_drop_handles(struct life *life)
 {
@@ -188,6 +215,7 @@ static int life_live(enum calls_name name, uint64_t nth, int os_error)
 {
     static struct life life;
     int handles = system_open_handles();
+    uint64_t dropped = packets_dropped();
     memset(&life, 0, sizeof(life));
     latch_init(&life.answered);
     latch_init(&life.helped);
@@ -201,7 +229,7 @@ static int life_live(enum calls_name name, uint64_t nth, int os_error)
     int failed = calls_failed();
     calls_fail(CALLS_NONE, 0, 0);
     if (life.send_to.packet.result == 5)
-        expect_bytes(life.udp_peer, "hello", 5);
+        life_expect_datagram(&life, dropped);
     system_close(life.pipe_writer);
     net_close(life.udp_peer);
     CHECK_EQ(iocp_memory_count(), 0);

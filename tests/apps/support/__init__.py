@@ -139,12 +139,15 @@ class Stream:
         return taken
 
     def rest(self):
-        """All until the end of the stream."""
-        deadline = time.monotonic() + DEADLINE_S
-        while self.fill(deadline):
-            pass
-        taken, self.bytes = self.bytes, b""
-        return taken
+        """All until the end of the stream, as long as something comes."""
+        pieces = []
+        while self.fill(time.monotonic() + DEADLINE_S):
+            if not self.bytes.endswith(b"\r"):  # half of what `text` makes one
+                pieces.append(self.bytes)
+                self.bytes = b""
+        pieces.append(self.bytes)
+        self.bytes = b""
+        return b"".join(pieces)
 
 
 # ---- programs

@@ -227,8 +227,8 @@ void iocp__watch_arm(struct iocp_port *port)
         return;
     if (iocp__load_relaxed(&watch->missing))
         watch_start_again(port);
-    else
-        iocp__parker_release(&watch->parker);
+    /* In any case: it may have been started the second time, right after it was missing. */
+    iocp__parker_release(&watch->parker);
 }
 
 void iocp__watch_stop(struct iocp_port *port)

@@ -4,8 +4,10 @@
 #include "support/calls_linux.h"
 #include "support/port.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FILE_SIZE 10000
@@ -310,6 +312,59 @@ TEST(a_watch_that_does_not_start_is_started_later)
     call_post(&life.helper, life.port, 0, 0);
     latch_wait_for(&life.answered, 2);
     crew_stop(&crew);
+    port_end(life.port);
+    calls_pass();
+}
+
+/* The number of the library's watch, which is there. */
+static uint32_t watch_thread(void)
+{
+    char path[300];
+    char name[32];
+    struct dirent *entry;
+    uint32_t found = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    CHECK(tasks);
+    while (!found && (entry = readdir(tasks))) {
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+        FILE *file = fopen(path, "r");
+        if (file && fgets(name, sizeof(name), file) && strcmp(name, "iocp-watch\n") == 0)
+            found = (uint32_t)atoi(entry->d_name);
+        if (file)
+            fclose(file);
+    }
+    closedir(tasks);
+    CHECK(found);
+    return found;
+}
+
+/* It could not be started when the second worker came, and could a moment later, since the first
+ * one was out. When it has gone to sleep, it is woken as any other. */
+TEST(a_watch_that_started_the_second_time_is_woken)
+{
+    static struct life life;
+    struct crew crews[2];
+    calls_watch();
+    latch_init(&life.answered);
+    latch_init(&life.helped);
+    life_calls(&life);
+    life.port = port_open(1);
+    crew_start(&crews[0], life.port, 1);
+    call_post(&life.stuck[0], life.port, 0, 0);
+    crew_wait_asleep(&crews[0]); /* in the handler */
+    calls_fail_elsewhere(CALLS_CLONE, 1, EAGAIN);
+    crew_start(&crews[1], life.port, 1);
+    CHECK(calls_failed());
+    call_post(&life.helper, life.port, 0, 0);
+    latch_wait_for(&life.answered, 2);
+    thread_wait_asleep(watch_thread());
+
+    latch_init(&life.helped);
+    call_post(&life.stuck[1], life.port, 0, 0);
+    call_post(&life.helper, life.port, 0, 0);
+    latch_wait_for(&life.answered, 4);
+    for (int i = 0; i < 2; i++)
+        crew_stop(&crews[i]);
     port_end(life.port);
     calls_pass();
 }

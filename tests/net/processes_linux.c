@@ -307,7 +307,8 @@ static void server_is_killed(const struct iocp_address *any)
     struct iocp_address address = server_order(&servers[0], any);
     clients_connect(&clients, &address);
     for (uint64_t i = 0; i < 3; i++) {
-        uint64_t before = latch_count(&clients.bytes);
+        /* The first answers may be there already. */
+        uint64_t before = i > 0 ? latch_count(&clients.bytes) : 0;
         if (i > 0)
             server_order(&servers[i], &address);
         /* Each has one session with it, and one answer. One that came while the server before was

@@ -42,7 +42,9 @@ static uint64_t check_number(const char *name, uint64_t otherwise)
 
 uint32_t check_seeds(void)
 {
-    return check_number("TEST_SEED", 0) ? 0 : (uint32_t)check_number("TEST_SEEDS", CHECK_SEEDS);
+    uint64_t seeds = check_number("TEST_SEEDS", CHECK_SEEDS);
+    /* One needs no process of its own: with sanitizers that is half of the time. */
+    return check_number("TEST_SEED", 0) || seeds == 1 ? 0 : (uint32_t)seeds;
 }
 
 void check_set_seed(uint32_t seed)

@@ -29,8 +29,8 @@ int check_on_wine(void);
 /* Gives this process what the backend of the run needs, or skips. */
 void check_prepare_backend(void);
 
-/* How many seeds a test is to run under, 1 and up, each in a process of its own; 0: it runs once,
- * in this one, because nothing depends on a seed or TEST_SEED names it. */
+/* How many seeds a test is to run under, 2 and more, each in a process of its own; 0: it runs once,
+ * in this one, because nothing depends on a seed, or there is only one, or TEST_SEED names it. */
 uint32_t check_seeds(void);
 /* Of the processes to come. */
 void check_set_seed(uint32_t seed);

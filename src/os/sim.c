@@ -483,13 +483,13 @@ int64_t iocp__sim_thread_since(uint32_t index)
     return thread->state == SIM_BLOCKED && !thread->computing ? (int64_t)thread->since_ns : -1;
 }
 
-int iocp__sim_thread_exists(const char *name)
+uint32_t iocp__sim_thread_named(const char *name)
 {
     for (uint32_t i = 0; i < sim.thread_count; i++) {
         if (sim.threads[i]->state != SIM_GONE && strcmp(sim.threads[i]->name, name) == 0)
-            return 1;
+            return i;
     }
-    return 0;
+    return UINT32_MAX;
 }
 
 int iocp__sim_inside(void)

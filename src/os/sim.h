@@ -128,8 +128,8 @@ uint32_t iocp__sim_thread_index(void);
 void iocp__sim_looked(int idle);
 /* Since when the thread sleeps; -1 when it does not. */
 int64_t iocp__sim_thread_since(uint32_t index);
-/* Not 0 when a thread that has not ended has this name. */
-int iocp__sim_thread_exists(const char *name);
+/* The index of a thread that has not ended and has this name; UINT32_MAX when none has. */
+uint32_t iocp__sim_thread_named(const char *name);
 
 /* Runs `fire(context, value)` at a time, between the steps of threads. */
 void iocp__sim_at(uint64_t time_ns, void (*fire)(void *context, uint64_t value), void *context,

@@ -4,10 +4,8 @@
 #include "support/calls_linux.h"
 #include "support/port.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define FILE_SIZE 10000
@@ -316,28 +314,6 @@ TEST(a_watch_that_does_not_start_is_started_later)
     calls_pass();
 }
 
-/* The number of the library's watch, which is there. */
-static uint32_t watch_thread(void)
-{
-    char path[300];
-    char name[32];
-    struct dirent *entry;
-    uint32_t found = 0;
-    DIR *tasks = opendir("/proc/self/task");
-    CHECK(tasks);
-    while (!found && (entry = readdir(tasks))) {
-        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
-        FILE *file = fopen(path, "r");
-        if (file && fgets(name, sizeof(name), file) && strcmp(name, "iocp-watch\n") == 0)
-            found = (uint32_t)atoi(entry->d_name);
-        if (file)
-            fclose(file);
-    }
-    closedir(tasks);
-    CHECK(found);
-    return found;
-}
-
 /* It could not be started when the second worker came, and could a moment later, since the first
  * one was out. When it has gone to sleep, it is woken as any other. */
 TEST(a_watch_that_started_the_second_time_is_woken)
@@ -357,7 +333,9 @@ TEST(a_watch_that_started_the_second_time_is_woken)
     CHECK(calls_failed());
     call_post(&life.helper, life.port, 0, 0);
     latch_wait_for(&life.answered, 2);
-    thread_wait_asleep(watch_thread());
+    uint32_t watch = system_thread_named("iocp-watch");
+    CHECK(watch);
+    thread_wait_asleep(watch);
 
     latch_init(&life.helped);
     call_post(&life.stuck[1], life.port, 0, 0);

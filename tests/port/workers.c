@@ -71,15 +71,15 @@ TEST(launch_and_join)
     for (int i = 0; i < 5; i++) {
         char name[24];
         snprintf(name, sizeof(name), "tester-%d", i);
-        CHECK(system_thread_exists(name));
+        CHECK(system_thread_named(name));
     }
-    CHECK(!system_thread_exists("tester-5"));
+    CHECK(!system_thread_named("tester-5"));
     check_post(port);
     CHECK_EQ(latch_count(&staff.stopped), 0);
     iocp_workers_stop(workers);
     CHECK_EQ(iocp_workers_join(workers), 0);
     CHECK_EQ(latch_count(&staff.stopped), 5);
-    CHECK(!system_thread_exists("tester-0"));
+    CHECK(!system_thread_named("tester-0"));
     port_end(port);
 }
 
@@ -115,7 +115,7 @@ TEST(the_pool_keeps_the_port)
     struct iocp_port *port = port_open(2);
     struct iocp_workers *workers = staff_launch(&staff, port, 2, NULL);
     latch_wait_for(&staff.started, 2);
-    CHECK(system_thread_exists("iocp-0"));
+    CHECK(system_thread_named("iocp-0"));
     iocp_port_ref(port);
     CHECK(!iocp_port_unref(port));
     CHECK(!iocp_port_unref(port));

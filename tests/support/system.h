@@ -21,8 +21,8 @@ uint32_t system_thread(void);
 /* How often the thread has gone to sleep so far, or what else tells one sleep from the next; -1
  * when it does not sleep now. */
 int64_t system_thread_sleeps(uint32_t thread);
-/* Not 0 when a thread of this process has the name. */
-int system_thread_exists(const char *name);
+/* The number of a thread of this process that has the name; 0 when none has. */
+uint32_t system_thread_named(const char *name);
 
 /* ---- Handles. */
 

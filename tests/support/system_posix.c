@@ -62,11 +62,11 @@ int64_t system_thread_sleeps(uint32_t thread)
     return state == 'S' ? count : -1;
 }
 
-int system_thread_exists(const char *name)
+uint32_t system_thread_named(const char *name)
 {
     char path[300];
     char line[64];
-    int found = 0;
+    uint32_t found = 0;
     struct dirent *entry;
     DIR *tasks = opendir("/proc/self/task");
     CHECK(tasks);
@@ -77,7 +77,8 @@ int system_thread_exists(const char *name)
             continue;
         if (fgets(line, sizeof(line), file)) {
             line[strcspn(line, "\n")] = 0;
-            found = strcmp(line, name) == 0;
+            if (strcmp(line, name) == 0)
+                found = (uint32_t)atoi(entry->d_name);
         }
         fclose(file);
     }

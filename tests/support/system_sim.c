@@ -36,9 +36,9 @@ int64_t system_thread_sleeps(uint32_t thread)
     return iocp__sim_thread_since(thread - 1);
 }
 
-int system_thread_exists(const char *name)
+uint32_t system_thread_named(const char *name)
 {
-    return iocp__sim_thread_exists(name);
+    return iocp__sim_thread_named(name) + 1;
 }
 
 /* ---- Handles. */

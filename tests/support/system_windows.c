@@ -158,15 +158,17 @@ static int system_thread_has_name(DWORD id, const char *name)
     return same;
 }
 
-int system_thread_exists(const char *name)
+uint32_t system_thread_named(const char *name)
 {
     THREADENTRY32 entry = {.dwSize = sizeof(entry)};
-    int found = 0;
+    uint32_t found = 0;
     HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
     for (BOOL more = Thread32First(snapshot, &entry); more && !found;
-         more = Thread32Next(snapshot, &entry))
-        found = entry.th32OwnerProcessID == GetCurrentProcessId() &&
-                system_thread_has_name(entry.th32ThreadID, name);
+         more = Thread32Next(snapshot, &entry)) {
+        if (entry.th32OwnerProcessID == GetCurrentProcessId() &&
+            system_thread_has_name(entry.th32ThreadID, name))
+            found = entry.th32ThreadID;
+    }
     CloseHandle(snapshot);
     return found;
 }

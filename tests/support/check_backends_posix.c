@@ -42,20 +42,3 @@ void check_prepare_backend(void)
     if (strcmp(name, "uring-denied") == 0)
         deny_io_uring();
 }
-
-/* ---- A test runs once. */
-
-uint32_t check_seeds(void)
-{
-    return 0;
-}
-
-void check_set_seed(uint32_t seed)
-{
-    (void)seed;
-}
-
-void check_body(const struct check_test *test)
-{
-    test->run();
-}

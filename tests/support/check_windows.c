@@ -52,21 +52,6 @@ void check_prepare_backend(void)
     test_set_env("IOCP_BACKEND", NULL);
 }
 
-uint32_t check_seeds(void)
-{
-    return 0;
-}
-
-void check_set_seed(uint32_t seed)
-{
-    (void)seed;
-}
-
-void check_body(const struct check_test *test)
-{
-    test->run();
-}
-
 /* ---- Where a thread is. Straight to the handle: the lock of stdout may belong to one that hangs.
  */
 

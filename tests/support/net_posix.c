@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -184,23 +183,6 @@ void net_limit(int fd, uint32_t limit_ms)
     struct timeval limit = {limit_ms / 1000, limit_ms % 1000 * 1000};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-}
-
-int net_have_unix(void)
-{
-    return 1;
-}
-
-int net_have_unix_abstract(void)
-{
-    return 1;
-}
-
-const char *net_unix_file(const struct iocp_address *address)
-{
-    const struct sockaddr_un *name = (const void *)address->storage.bytes;
-    return iocp_address_family(address) == IOCP_FAMILY_UNIX && name->sun_path[0] ? name->sun_path
-                                                                                 : NULL;
 }
 
 int net_system_wait(pthread_cond_t *changed, pthread_mutex_t *lock, uint64_t deadline_ns)

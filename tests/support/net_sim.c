@@ -5,7 +5,6 @@
 #include "support/net_system.h"
 
 #include "os/sim.h"
-#include "os/sockaddr.h"
 
 #define SMALL_SIZE 4096
 
@@ -198,25 +197,6 @@ void net_no_delay(int fd)
 void net_limit(int fd, uint32_t limit_ms)
 {
     iocp__sim_manner(fd)->limit_ms = limit_ms;
-}
-
-/* ---- Unix sockets. */
-
-int net_have_unix(void)
-{
-    return 1;
-}
-
-int net_have_unix_abstract(void)
-{
-    return 1;
-}
-
-const char *net_unix_file(const struct iocp_address *address)
-{
-    const struct sockaddr_un *name = (const void *)address->storage.bytes;
-    return iocp_address_family(address) == IOCP_FAMILY_UNIX && name->sun_path[0] ? name->sun_path
-                                                                                 : NULL;
 }
 
 int net_system_wait(pthread_cond_t *changed, pthread_mutex_t *lock, uint64_t deadline_ns)

@@ -78,24 +78,25 @@ int sim_condition_init(struct sim_condition *condition)
     return 0;
 }
 
-struct condition_waiter {
-    const struct sim_condition *condition;
-    uint32_t signals;
+/* A count that others change, as it was when somebody began to wait for that. */
+struct sim_change {
+    const uint32_t *count;
+    uint32_t before;
 };
 
-static uint64_t condition_wake_ns(void *context)
+static uint64_t change_wake_ns(void *context)
 {
-    const struct condition_waiter *waiter = context;
-    return waiter->condition->signals != waiter->signals ? 0 : UINT64_MAX;
+    const struct sim_change *change = context;
+    return *change->count != change->before ? 0 : UINT64_MAX;
 }
 
 int sim_condition_wait(struct sim_condition *condition, struct sim_mutex *mutex,
                        uint64_t deadline_ns)
 {
-    struct condition_waiter waiter = {condition, condition->signals};
+    struct sim_change change = {&condition->signals, condition->signals};
     mutex->held = 0;
-    iocp__sim_block(condition_wake_ns, &waiter, deadline_ns);
-    int signaled = condition_wake_ns(&waiter) == 0;
+    iocp__sim_block(change_wake_ns, &change, deadline_ns);
+    int signaled = change_wake_ns(&change) == 0;
     sim_mutex_lock(mutex);
     return signaled;
 }
@@ -119,22 +120,11 @@ int sim_barrier_destroy(struct sim_barrier *barrier)
     return 0;
 }
 
-struct barrier_waiter {
-    const struct sim_barrier *barrier;
-    uint32_t rounds;
-};
-
-static uint64_t barrier_wake_ns(void *context)
-{
-    const struct barrier_waiter *waiter = context;
-    return waiter->barrier->rounds != waiter->rounds ? 0 : UINT64_MAX;
-}
-
 int sim_barrier_wait(struct sim_barrier *barrier)
 {
-    struct barrier_waiter waiter = {barrier, barrier->rounds};
+    struct sim_change change = {&barrier->rounds, barrier->rounds};
     if (++barrier->waiting < barrier->count) {
-        iocp__sim_block(barrier_wake_ns, &waiter, UINT64_MAX);
+        iocp__sim_block(change_wake_ns, &change, UINT64_MAX);
         return 0;
     }
     barrier->waiting = 0;

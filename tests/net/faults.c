@@ -2,6 +2,7 @@
  * that run out, and what comes after. System calls that fail are in faults_linux.c. */
 #include "support/exchange.h"
 #include "support/host.h"
+#include "support/port.h"
 #include "support/system.h"
 
 #include <iocp/memory.h>
@@ -153,6 +154,7 @@ TEST(descriptors_run_out_under_a_service)
     host_open(&host);
     int early = host_connect(&host);
     host_ping(early, "early");
+    port_wait_lanes(iocp_service_port(host.service), host.config.workers);
     for (int i = 0; i < 10; i++)
         clients[i] = net_stream(IOCP_FAMILY_IPV4);
     system_hoard_take(&fillers);

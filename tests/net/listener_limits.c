@@ -1,6 +1,7 @@
 /* The listener when things get tight: no descriptors left, many threads, closing under load. */
 #include "support/check.h"
 #include "support/greeter.h"
+#include "support/port.h"
 #include "support/system.h"
 
 #include <iocp.h>
@@ -271,20 +272,15 @@ TEST(many_workers_many_clients)
 #define GREETER_WARM 8
 
 /* Has the workers make what they make once, threads and lanes, while there are descriptors. */
-static void greeter_warm_up(struct greeter *greeter)
+static void greeter_warm_up(struct greeter *greeter, uint32_t workers)
 {
-    struct iocp_port_stats stats;
     int i;
     for (i = 0; i < GREETER_WARM; i++) {
         int client = net_connect(&greeter->address);
         expect_bytes(client, "!", 1);
         net_close(client);
     }
-    /* A worker that goes to sleep makes its lane; the harness ends a test that waits in vain. */
-    do {
-        system_yield();
-        iocp_port_stats(greeter->port, &stats);
-    } while (stats.lanes < iocp_port_concurrency(greeter->port));
+    port_wait_lanes(greeter->port, workers);
 }
 
 /* The stream of accepts ends and is armed again all the time, while its packets are on their way to
@@ -304,7 +300,7 @@ TEST(out_of_descriptors_with_many_workers)
     greeter_listen(&greeter);
     clients_make(clients, 80);
     pump_start(&pump, greeter.port, 4);
-    greeter_warm_up(&greeter);
+    greeter_warm_up(&greeter, 4);
     system_hoard_take(&fillers);
     clients_connect(clients, 80, &greeter.address);
     for (i = 4; i <= 80; i += 4) {

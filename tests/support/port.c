@@ -34,6 +34,19 @@ struct iocp_port *port_open(uint32_t concurrency)
     return port_open_config(&config);
 }
 
+void port_wait_lanes(struct iocp_port *port, uint32_t workers)
+{
+    uint32_t concurrency = iocp_port_concurrency(port);
+    uint32_t expected = workers < concurrency ? workers : concurrency;
+    struct iocp_port_stats stats;
+    for (;;) {
+        iocp_port_stats(port, &stats);
+        if (stats.lanes >= expected)
+            return;
+        system_yield(); /* the harness ends a test that waits in vain */
+    }
+}
+
 void port_end(struct iocp_port *port)
 {
     CHECK(!iocp_port_unref(port));

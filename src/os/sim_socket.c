@@ -2,7 +2,7 @@
  * listens where. os/os.h's sockets and paths are here; what moves bytes is in sim_net.c and
  * sim_datagram.c.
  *
- * Addresses are those of one machine: 127.0.0.1, ::1, any of both, and names of Unix sockets. A
+ * Addresses are those of one machine: 127.x.y.z, ::1, any of both, and names of Unix sockets. A
  * name that is a path stays when its socket is closed, as a file does. */
 #include "os/sim_net.h"
 
@@ -295,8 +295,12 @@ static int address_is_any(const struct iocp_address *address)
 
 static int address_is_ours(const struct iocp_address *address)
 {
-    return iocp_address_family(address) == IOCP_FAMILY_UNIX || address_is_any(address) ||
-           address_is(address, "127.0.0.1:0") || address_is(address, "[::1]:0");
+    char text[IOCP_ADDRESS_TEXT_SIZE];
+    if (iocp_address_family(address) == IOCP_FAMILY_UNIX || address_is_any(address) ||
+        address_is(address, "[::1]:0"))
+        return 1;
+    return iocp_address_family(address) == IOCP_FAMILY_IPV4 &&
+           iocp_address_format(address, text, sizeof(text)) > 0 && memcmp(text, "127.", 4) == 0;
 }
 
 struct iocp_address iocp__sim_address_for(enum iocp_family family,

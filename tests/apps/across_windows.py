@@ -8,7 +8,7 @@ import sys
 
 sys.dont_write_bytecode = True
 from support import (DEADLINE_S, LinuxProgram, Person, Program, Skip, Stream, check,  # noqa: E402
-                     check_equal, connect, free_port, run, start_chat, start_echo)
+                     check_equal, connect, free_address, run, start_chat, start_echo)
 
 
 def nc_at_a_windows_server():
@@ -51,7 +51,7 @@ def clients_of_both_at_a_linux_server():
 
 def a_windows_proxy_before_a_linux_server():
     echo = start_echo(kind=LinuxProgram)
-    address = f"127.0.0.1:{free_port()}"
+    address = free_address()
     Program("example-proxy", address, echo.address)
     data = random.Random(4).randbytes(300000)  # less than the proxy and the server hold
     with connect(address, attempts=500) as connection:

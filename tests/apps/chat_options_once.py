@@ -10,7 +10,7 @@ import time
 
 sys.dont_write_bytecode = True
 from support import (DEADLINE_S, LeftOut, Person, Program, Skip, Stream, check,  # noqa: E402
-                     check_equal, connect, free_port, run, start_chat, start_echo,
+                     check_equal, connect, free_address, run, start_chat, start_echo,
                      temporary_folder, windows, wine_differs)
 
 # What --backend and IOCP_BACKEND take: all that works here.
@@ -19,7 +19,7 @@ BACKENDS = r"windows or auto" if windows else r"(uring, epoll|epoll) or auto"
 
 def address_in(folder, name):
     """A free address, known before somebody listens there."""
-    return f"127.0.0.1:{free_port()}" if windows else "unix:" + os.path.join(folder, name)
+    return free_address() if windows else "unix:" + os.path.join(folder, name)
 
 
 def help_and_version():

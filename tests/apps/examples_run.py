@@ -9,7 +9,7 @@ import threading
 
 sys.dont_write_bytecode = True
 from support import (DEADLINE_S, Program, Stream, check, check_equal, connect,  # noqa: E402
-                     free_port, path_for_programs, run, start_chat, start_echo, temporary_folder)
+                     free_address, path_for_programs, run, start_chat, start_echo, temporary_folder)
 
 ATTEMPTS = 500  # of connecting to a program that is starting
 
@@ -19,10 +19,6 @@ def start(name, *arguments):
     program = Program(f"example-{name}", *arguments)
     connection = connect(arguments[0], ATTEMPTS)
     return program, connection
-
-
-def listen_address():
-    return f"127.0.0.1:{free_port()}"
 
 
 def end(program):
@@ -56,13 +52,13 @@ def read_all(address):
 
 
 def echo():
-    program, connection = start("echo", listen_address())
+    program, connection = start("echo", free_address())
     exchange(connection, random.Random(1).randbytes(1 << 20))
     end(program)
 
 
 def chat():
-    address = listen_address()
+    address = free_address()
     program, first = start("chat", address)
     ann = Stream(first.fileno(), "ann")
     check(re.fullmatch(r"\d+ came in", ann.line()), "that ann is in")
@@ -138,7 +134,7 @@ def client_waits_for_the_server():
 
 
 def client_reconnects():
-    address = listen_address()
+    address = free_address()
     client_program = Program("example-client", address, "/nick ann")
     check_equal(client_program.errors.line(), "client: cannot connect: connection refused")
     for _ in range(2):
@@ -157,7 +153,7 @@ def client_reconnects():
 
 def proxy_relays():
     server = start_echo()
-    address = listen_address()
+    address = free_address()
     program, connection = start("proxy", address, server.address)
     exchange(connection, random.Random(1).randbytes(8 << 20))
     exchange(connection, random.Random(2).randbytes(4 << 20), read_size=1000)
@@ -178,7 +174,7 @@ def proxy_relays():
 def proxy_half_closes():
     """A client that ends its side at once gets all that an echo server sends back."""
     server = start_echo()
-    program, connection = start("proxy", listen_address(), server.address)
+    program, connection = start("proxy", free_address(), server.address)
     data = random.Random(3).randbytes(4 << 20)
     connection.settimeout(DEADLINE_S)
     sender = threading.Thread(target=lambda: (connection.sendall(data),
@@ -195,7 +191,7 @@ def proxy_passes_each_end_on():
     """The target sees the end of the client, and then still answers; and the other way round."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(DEADLINE_S)
-        address = listen_address()
+        address = free_address()
         program, connection = start("proxy", address,
                                     "127.0.0.1:%d" % listener.getsockname()[1])
         for client_first in (True, False):
@@ -217,7 +213,7 @@ def proxy_back_pressure():
     """A target that sends for ever to a client that does not read is slowed down."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(DEADLINE_S)
-        program, connection = start("proxy", listen_address(),
+        program, connection = start("proxy", free_address(),
                                     "127.0.0.1:%d" % listener.getsockname()[1])
         target = listener.accept()[0]
         target.settimeout(1)

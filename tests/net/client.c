@@ -54,7 +54,7 @@ static void client_start(struct client *client)
 static struct iocp_address nobody(void)
 {
     struct iocp_address address;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     net_close(net_listen(&any, &address));
     return address;
 }
@@ -74,7 +74,7 @@ TEST(connects)
 {
     struct client client;
     struct iocp_address address;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     struct guest guest = {.number = 4711};
     int listening = net_listen(&any, &address);
     client_init(&client, &address);
@@ -166,7 +166,7 @@ TEST(reconnects_when_the_server_is_back)
 {
     struct client client;
     struct iocp_address address;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     int listening = net_listen(&any, &address);
     client_init(&client, &address);
     client.config.reconnect_min_ns = 1 * MS;
@@ -214,7 +214,7 @@ TEST(disconnect_ends_a_session)
 {
     struct client client;
     struct iocp_address address;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     int listening = net_listen(&any, &address);
     client_init(&client, &address);
     client.config.reconnect_min_ns = 1 * MS;
@@ -262,7 +262,7 @@ TEST(connect_times_out)
 {
     struct client client;
     struct net_deaf deaf;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     net_deaf_open(&deaf, &any);
     client_init(&client, &deaf.address);
     client.config.timeout_ns = 50 * MS;
@@ -281,7 +281,7 @@ TEST(stop_and_disconnect_while_connecting)
 {
     struct client client;
     struct net_deaf deaf;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     net_deaf_open(&deaf, &any);
     for (int stop = 0; stop < 2; stop++) {
         client_init(&client, &deaf.address);
@@ -305,7 +305,7 @@ TEST(stop_is_no_failed_attempt)
 {
     struct client client;
     struct net_deaf deaf;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     net_deaf_open(&deaf, &any);
     for (int i = 0; i < 50; i++) {
         client_init(&client, &deaf.address);
@@ -322,7 +322,7 @@ TEST(the_cap_counts_those_that_connect)
 {
     struct client client;
     struct net_deaf deaf;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     net_deaf_open(&deaf, &any);
     client_init(&client, &deaf.address);
     client.host.config.sessions_max = 3;
@@ -340,7 +340,7 @@ TEST(connect_without_memory)
 {
     struct client client;
     struct iocp_address address;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     int listening = net_listen(&any, &address);
     client_init(&client, &address);
     host_start(&client.host);

@@ -34,7 +34,7 @@ static void check_accepts_on(const struct iocp_address *address)
 
 TEST(accepts_ipv4)
 {
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     check_accepts_on(&address);
 }
 
@@ -182,7 +182,7 @@ static void note_opened(iocp_handle handle, void *context)
 TEST(opened_has_the_socket)
 {
     struct greeter greeter;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     greeter_init(&greeter, &address);
     greeter.config.opened = note_opened;
     greeter_listen(&greeter);
@@ -197,7 +197,7 @@ TEST(port_in_use)
 {
     struct greeter greeter;
     struct greeter second;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     greeter_open(&greeter, &address);
     greeter_init(&second, &greeter.address);
     CHECK_EQ(iocp_listener_create(second.port, &second.config, &second.listener), IOCP_EADDRINUSE);
@@ -210,7 +210,7 @@ TEST(reuse_port_shares)
 {
     struct greeter greeter;
     struct iocp_listener *second = NULL;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     greeter_init(&greeter, &address);
     greeter.config.reuse_port = 1;
     if (test_on_windows()) {
@@ -243,7 +243,7 @@ TEST(address_of_another_machine)
 TEST(misuse_is_refused)
 {
     struct greeter greeter;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     struct iocp_listener_config bad;
     greeter_init(&greeter, &address);
     CHECK_EQ(iocp_listener_create(NULL, &greeter.config, &greeter.listener), IOCP_EINVAL);
@@ -270,7 +270,7 @@ TEST(misuse_is_refused)
 TEST(close_twice_says_closed_once)
 {
     struct greeter greeter;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     greeter_open(&greeter, &address);
     iocp_listener_close(greeter.listener);
     iocp_listener_close(greeter.listener);
@@ -280,7 +280,7 @@ TEST(close_twice_says_closed_once)
 TEST(close_in_the_handler)
 {
     struct greeter greeter;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int clients[10];
     uint32_t i;
     greeter_open(&greeter, &address);
@@ -305,7 +305,7 @@ TEST(unref_does_not_close)
 {
     struct greeter greeter;
     struct iocp_listener *listener;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     greeter_open(&greeter, &address);
     listener = iocp_listener_ref(greeter.listener);
     iocp_listener_unref(listener);
@@ -333,7 +333,7 @@ static void closed_listens_again(struct iocp_listener *listener, void *context)
 TEST(closed_may_listen_on_the_same_address)
 {
     struct greeter greeter;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int i;
     greeter_init(&greeter, &address);
     for (i = 0; i < 20; i++) {
@@ -357,7 +357,7 @@ TEST(closed_may_listen_on_the_same_address)
 TEST(port_freed_with_an_open_listener)
 {
     struct greeter greeter;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int descriptors = system_open_handles();
     int client;
     greeter_open(&greeter, &address);
@@ -375,7 +375,7 @@ TEST(port_freed_with_an_open_listener)
 TEST(closed_port_is_refused)
 {
     struct greeter greeter;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     greeter_init(&greeter, &address);
     iocp_port_close(greeter.port);
     CHECK_EQ(iocp_listener_create(greeter.port, &greeter.config, &greeter.listener), IOCP_ECLOSED);
@@ -387,7 +387,7 @@ TEST(closed_port_is_refused)
 TEST(create_without_memory)
 {
     struct greeter greeter;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int descriptors;
     uint64_t nth = 0;
     int result;

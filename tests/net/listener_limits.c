@@ -62,7 +62,7 @@ TEST(out_of_descriptors)
     struct greeter greeter;
     struct system_hoard fillers;
     struct iocp_listener_stats stats;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int clients[20];
     system_lower_limit(240);
     greeter_init(&greeter, &address);
@@ -94,7 +94,7 @@ TEST(descriptors_come_back_one_by_one)
 {
     struct greeter greeter;
     struct system_hoard fillers;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int clients[20];
     uint32_t i;
     system_lower_limit(240);
@@ -125,7 +125,7 @@ TEST(pause_begins_anew_with_a_connection)
 {
     struct greeter greeter;
     struct system_hoard fillers;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int clients[2];
     system_lower_limit(240);
     greeter_init(&greeter, &address);
@@ -153,7 +153,7 @@ TEST(pause_doubles_up_to_its_maximum)
 {
     struct greeter greeter;
     struct system_hoard fillers;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     uint64_t begin_ns;
     int client;
     system_lower_limit(240);
@@ -179,7 +179,7 @@ TEST(close_while_retrying)
 {
     struct greeter greeter;
     struct system_hoard fillers;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     struct iocp_listener *again = NULL;
     int client;
     system_lower_limit(240);
@@ -210,7 +210,7 @@ TEST(port_freed_while_retrying)
 {
     struct greeter greeter;
     struct system_hoard fillers;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int client;
     system_lower_limit(240);
     greeter_init(&greeter, &address);
@@ -252,7 +252,7 @@ TEST(many_workers_many_clients)
     struct greeter greeter;
     struct pump pump;
     pthread_t threads[CROWD_THREADS];
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int i;
     greeter_open(&greeter, &address);
     pump_start(&pump, greeter.port, 4);
@@ -290,7 +290,7 @@ TEST(out_of_descriptors_with_many_workers)
     struct greeter greeter;
     struct pump pump;
     struct system_hoard fillers;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int clients[80];
     uint32_t i;
     system_lower_limit(240);
@@ -336,7 +336,7 @@ static void *crowd_knock(void *argument)
  * that was accepted is either delivered or closed. */
 TEST(close_under_load)
 {
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     int round;
     int descriptors = system_open_handles();
     for (round = 0; round < 10; round++) {

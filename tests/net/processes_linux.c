@@ -324,7 +324,7 @@ static void server_is_killed(const struct iocp_address *any)
 
 TEST(a_killed_server_binds_again)
 {
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     server_is_killed(&any);
 }
 

@@ -68,7 +68,7 @@ TEST(starts_again)
 TEST(stop_and_join_before_start)
 {
     struct host host;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     host_init(&host);
     host_make(&host);
     iocp_service_stop(host.service);
@@ -279,7 +279,7 @@ TEST(port_closed_by_someone)
     host_ping(fd, "x");
     iocp_port_close(iocp_service_port(host.service));
     CHECK_OK(iocp_service_join(host.service));
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     CHECK_EQ(iocp_service_listen(host.service, &any, &host.session_class, NULL, NULL),
              IOCP_ECLOSED);
     iocp_service_unref(host.service);
@@ -447,7 +447,7 @@ TEST(misuse_is_refused)
     struct iocp_service *service;
     struct iocp_service_config config;
     struct iocp_session_class wrong;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     struct iocp_connect_config connect = {.address = any};
     host_init(&host);
     host_make(&host);

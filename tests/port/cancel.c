@@ -36,7 +36,7 @@ static void scene_pair(struct scene *scene)
 
 static void scene_listen(struct scene *scene)
 {
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     scene_open(scene, net_listen(&address, NULL), -1);
 }
 
@@ -446,7 +446,7 @@ TEST(accept_against_cancel)
     struct crew crew;
     struct call call;
     struct latch answered = LATCH_INIT;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     struct iocp_port *port = port_open(2);
     uint64_t rounds = 0;
     int accepted = 0;

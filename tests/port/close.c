@@ -191,7 +191,7 @@ TEST(a_value_used_again_sees_no_old_answer)
 {
     static struct tenant old;
     static struct tenant new;
-    struct house house = {.port = port_open(2), .address = net_address("127.0.0.1:0")};
+    struct house house = {.port = port_open(2), .address = net_loopback()};
     struct crew crew;
     int again = 0;
     house.listening = net_listen(&house.address, &house.address);
@@ -390,7 +390,7 @@ TEST(close_a_listening_socket)
 {
     struct thing thing;
     struct call call;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     struct iocp_port *port = port_open(0);
     thing_open(&thing, port, net_listen(&address, &address), 0);
     call_init(&call);

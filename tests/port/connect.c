@@ -25,11 +25,6 @@ static void door_end(struct door *door)
     port_end(door->port);
 }
 
-static struct iocp_address loopback(void)
-{
-    return net_address("127.0.0.1:0");
-}
-
 /* An accept is answered with a handle that is the receiver's: it works, it is not inherited by
  * other programs, and nobody else closes it. */
 static void check_accept(const struct iocp_address *address)
@@ -63,7 +58,7 @@ static void check_accept(const struct iocp_address *address)
 
 TEST(accept_ipv4)
 {
-    struct iocp_address address = loopback();
+    struct iocp_address address = net_loopback();
     check_accept(&address);
 }
 
@@ -95,7 +90,7 @@ TEST(several_accepts)
     struct door door;
     struct call calls[ACCEPTS];
     int clients[ACCEPTS];
-    struct iocp_address address = loopback();
+    struct iocp_address address = net_loopback();
     door_open(&door, &address);
     for (int i = 0; i < ACCEPTS; i++) {
         call_init(&calls[i]);
@@ -177,7 +172,7 @@ TEST(accept_stream)
     struct door door;
     struct stream stream;
     int clients[41];
-    struct iocp_address address = loopback();
+    struct iocp_address address = net_loopback();
     door_open(&door, &address);
     for (int i = 0; i < 20; i++)
         clients[i] = net_connect(&door.address);
@@ -211,7 +206,7 @@ TEST(accept_without_descriptors)
     struct stream stream;
     struct call call;
     struct system_hoard hoard;
-    struct iocp_address address = loopback();
+    struct iocp_address address = net_loopback();
     door_open(&door, &address);
     system_lower_limit(12);
     call_init(&call);
@@ -248,7 +243,7 @@ TEST(connect_refused)
 {
     struct thing thing;
     struct call call;
-    struct iocp_address address = loopback();
+    struct iocp_address address = net_loopback();
     struct iocp_port *port = port_open(0);
     /* Bound and not listening: nobody else can have the number meanwhile. */
     struct iocp_address nobody;
@@ -303,7 +298,7 @@ TEST(connect_canceled)
 {
     struct thing thing;
     struct call call;
-    struct iocp_address address = loopback();
+    struct iocp_address address = net_loopback();
     struct net_deaf deaf;
     struct iocp_port *port = port_open(0);
     net_deaf_open(&deaf, &address);

@@ -80,7 +80,7 @@ static void cycle_submit(struct cycle *cycle)
 static void cycle_handles(struct cycle *cycle)
 {
     int pair[2];
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     make_local_pair(pair);
     cycle->peer = pair[1];
     thing_init(&cycle->thing);
@@ -421,7 +421,7 @@ struct wreck {
 static void wreck_open(struct wreck *wreck)
 {
     static char large[4u << 20];
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     memset(wreck, 0, sizeof(*wreck));
     wreck->port = port_open(2);
     for (int i = 0; i < 3; i++) {
@@ -528,7 +528,7 @@ TEST(unref_closes_accepted_connections)
     struct thing thing;
     struct call call;
     struct iocp_packet packet;
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     struct iocp_port *port = port_open(1);
     thing_open(&thing, port, net_listen(&address, &address), 0);
     call_init(&call);

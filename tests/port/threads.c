@@ -68,7 +68,7 @@ static void estate_thing(struct estate *estate, struct thing *thing, int *out_pe
 
 static void estate_open(struct estate *estate)
 {
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     struct call *calls[] = {&estate->receive, &estate->stream, &estate->accepts,
                             &estate->poll,    &estate->send,   &estate->timer};
     estate->port = port_open(2);

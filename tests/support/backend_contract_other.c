@@ -21,7 +21,7 @@ static void other_open(struct other *other, const struct iocp__backend *backend,
 
 static void other_listen(struct other *other, const struct iocp__backend *backend)
 {
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
 
     other_open(other, backend, net_listen(&any, &other->address));
 }
@@ -178,7 +178,7 @@ void contract_accept_stream_without_descriptors_ends(const struct iocp__backend 
 
 void contract_connect_then_talk(const struct iocp__backend *backend)
 {
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     struct other other;
     struct iocp_address address;
     int listening = net_listen(&any, &address);
@@ -207,7 +207,7 @@ void contract_connect_then_talk(const struct iocp__backend *backend)
 
 void contract_connect_refused(const struct iocp__backend *backend)
 {
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     struct other other;
     struct iocp_address address;
     char byte;
@@ -230,7 +230,7 @@ void contract_connect_refused(const struct iocp__backend *backend)
 
 void contract_connect_canceled(const struct iocp__backend *backend)
 {
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     struct other other;
     struct net_deaf deaf;
 

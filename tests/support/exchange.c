@@ -229,7 +229,7 @@ static void exchange_classes(struct exchange *exchange)
 static int exchange_make(struct exchange *exchange, uint32_t workers)
 {
     struct iocp_service_config config;
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     struct iocp_listener_config options = {.retry_min_ns = MS, .retry_max_ns = 4 * MS};
     iocp_service_config_init(&config);
     config.port_config.backend = test_backend();

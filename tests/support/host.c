@@ -173,7 +173,7 @@ void host_make(struct host *host)
     CHECK_OK(iocp_service_create(&host->config, &host->service));
     if (host->no_listener)
         return;
-    struct iocp_address any = host->on_local ? net_local_any() : net_address("127.0.0.1:0");
+    struct iocp_address any = host->on_local ? net_local_any() : net_loopback();
     CHECK_OK(iocp_service_listen(host->service, &any, &host->session_class, NULL, &host->address));
 }
 

@@ -1,4 +1,4 @@
-/* A service for the tests, on the backend of the run, with a listener on 127.0.0.1 or a Unix
+/* A service for the tests, on the backend of the run, with a listener on net_loopback or a Unix
  * socket.
  *
  * Its handlers check what holds for every session: `opened` is first, `closed` is last, each once,

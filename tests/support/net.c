@@ -90,9 +90,19 @@ void net_unix_remove(const struct iocp_address *address)
         system_path_remove(path);
 }
 
+struct iocp_address net_loopback(void)
+{
+    /* Linux numbers processes with 22 bits. */
+    uint32_t process = system_process();
+    char text[sizeof "127.255.255.255:0"];
+    snprintf(text, sizeof text, "127.%u.%u.%u:0", 1 + (process >> 16 & 63), process >> 8 & 255,
+             process & 255);
+    return net_address(text);
+}
+
 struct iocp_address net_local_any(void)
 {
-    return net_have_unix_abstract() ? net_unix_abstract() : net_address("127.0.0.1:0");
+    return net_have_unix_abstract() ? net_unix_abstract() : net_loopback();
 }
 
 /* Where to connect to reach a socket that is bound to `address`. */
@@ -190,6 +200,7 @@ int net_accept_at(int listening, const char *file, int line)
 
 int net_udp_at(struct iocp_address *out_address, const char *file, int line)
 {
+    /* Not net_loopback: under Wine 8 datagrams then come from another address, or never. */
     struct iocp_address address = net_address("127.0.0.1:0");
     int fd = net_check(net_open(IOCP_FAMILY_IPV4, 1), file, line, "socket");
     net_check(net_system_bind(fd, &address), file, line, "bind");
@@ -209,7 +220,7 @@ static void make_pair_at(const struct iocp_address *any, int pair[2], const char
 
 void make_connected_pair_at(int pair[2], const char *file, int line)
 {
-    struct iocp_address any = net_address("127.0.0.1:0");
+    struct iocp_address any = net_loopback();
     make_pair_at(&any, pair, file, line);
 }
 

@@ -4,7 +4,7 @@
  * Every helper that waits is bounded. When its time is over, or the system refuses a call, the test
  * fails: the place of the call is printed and the process ends with 1. No helper returns an error
  * but those that say so.
- * All traffic stays on 127.0.0.1, ::1 and Unix sockets. */
+ * All traffic stays on the loopback and Unix sockets. */
 #ifndef IOCP_TESTS_SUPPORT_NET_H
 #define IOCP_TESTS_SUPPORT_NET_H
 
@@ -27,6 +27,10 @@ __attribute__((noreturn, cold)) void net_fail(const char *file, int line, const 
 
 /* Parses; a text that is none fails the test. */
 struct iocp_address net_address(const char *text);
+/* Port 0 of an address 127.x.y.z that no other process of the tests binds: a port of it that was
+ * closed is taken by nobody else, and no stranger connects to it. Who connects from an unbound
+ * socket does so from 127.0.0.1. */
+struct iocp_address net_loopback(void);
 /* Not 0 when ::1 can be bound here. */
 int net_have_ipv6(void);
 /* Not 0 when Unix streams can be made here, and when they can have abstract names. */
@@ -40,8 +44,8 @@ struct iocp_address net_unix_abstract(void);
 const char *net_unix_file(const struct iocp_address *address);
 /* Removes the file of a Unix address; nothing for the others. */
 void net_unix_remove(const struct iocp_address *address);
-/* An address for connections within the machine: an abstract name, or a port of 127.0.0.1 where
- * there are none. */
+/* An address for connections within the machine: an abstract name, or net_loopback where there
+ * are none. */
 struct iocp_address net_local_any(void);
 
 /* ---- Sockets: blocking, with a limit of NET_SOCKET_LIMIT_S for each call. A socket is an int on
@@ -70,7 +74,7 @@ int net_connect_socket(int fd, const struct iocp_address *address);
 int net_copy(int fd);
 
 /* Two ends of one connection over TCP loopback, of one Unix stream (which skips the test where
- * there are none), of one or the other, whatever the system has, or two UDP sockets on 127.0.0.1
+ * there are none), of one or the other, whatever the system has, or two UDP sockets
  * that are connected to each other. pair[0] is the one that connected. */
 #define make_connected_pair(pair) make_connected_pair_at((pair), __FILE__, __LINE__)
 #define make_unix_pair(pair) make_unix_pair_at((pair), __FILE__, __LINE__)

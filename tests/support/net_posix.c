@@ -29,7 +29,12 @@ int net_system_open(enum iocp_family family, int datagram)
 int net_system_bind(int fd, const struct iocp_address *address)
 {
     int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    int type = 0;
+    socklen_t size = sizeof type;
+    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+    /* Datagram sockets that have it share their port, also one that the system has chosen. */
+    if (type == SOCK_STREAM)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     return bind(fd, (const void *)address->storage.bytes, address->size) < 0 ? net_error() : 0;
 }
 

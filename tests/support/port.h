@@ -25,8 +25,8 @@ struct iocp_port *port_open_config(const struct iocp_port_config *config);
  * (Windows): then nothing is found blocked and no lane is taken away. */
 int port_kernel_is_gate(const struct iocp_port *port);
 
-/* Waits until each of so many workers that may run at a time has made its lane. They do it when they
- * first go to sleep, in their own time; for tests that take the descriptors away. */
+/* Waits until each of so many workers that may run at a time has made its lane. They do it when
+ * they first go to sleep, in their own time; for tests that take the descriptors away. */
 void port_wait_lanes(struct iocp_port *port, uint32_t workers);
 
 /* Gives the last reference of the port back, and checks that the library holds no memory then. */

@@ -336,7 +336,7 @@ TEST(file_cannot_be_polled)
 
 TEST(failed_connect_whose_error_was_taken_fails)
 {
-    struct iocp_address address = net_address("127.0.0.1:0");
+    struct iocp_address address = net_loopback();
     struct contract contract;
     struct iocp_object object;
     struct iocp_op op;

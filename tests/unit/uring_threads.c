@@ -83,7 +83,7 @@ TEST(recv_stream_goes_on_when_its_thread_has_exited)
 
 TEST(accept_stream_goes_on_when_its_thread_has_exited)
 {
-    struct iocp_address at = net_address("127.0.0.1:0");
+    struct iocp_address at = net_loopback();
     struct lane lane;
     struct item item;
     int i;
@@ -110,7 +110,7 @@ TEST(accept_stream_goes_on_when_its_thread_has_exited)
 
 TEST(accept_goes_on_when_its_thread_has_exited)
 {
-    struct iocp_address at = net_address("127.0.0.1:0");
+    struct iocp_address at = net_loopback();
     struct lane lane;
     struct item item;
     struct iocp_event *event;
@@ -135,7 +135,7 @@ TEST(accept_goes_on_when_its_thread_has_exited)
  * the client sends another, about a second later. */
 TEST(connect_goes_on_when_its_thread_has_exited)
 {
-    struct iocp_address at = net_address("127.0.0.1:0");
+    struct iocp_address at = net_loopback();
     int server = net_listen(&at, &at);
     struct lane lane;
     struct item item;

@@ -378,10 +378,13 @@ class Person:
         reset(self.socket)
 
 
-def free_port():
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+def free_address():
+    """An address that was free a moment ago, on a loopback host that is this process's alone: what
+    others listen on or connect from does not take its port meanwhile."""
+    number = os.getpid()  # of 22 bits
+    host = f"127.{1 + (number >> 16 & 63)}.{number >> 8 & 255}.{number & 255}"
+    with socket.create_server((host, 0)) as listener:
+        return "%s:%d" % listener.getsockname()
 
 
 def temporary_folder():

@@ -79,7 +79,9 @@ TEST(launch_and_join)
     iocp_workers_stop(workers);
     CHECK_EQ(iocp_workers_join(workers), 0);
     CHECK_EQ(latch_count(&staff.stopped), 5);
-    CHECK(!system_thread_named("tester-0"));
+    /* Linux lets the join go a moment before it forgets the thread. */
+    while (system_thread_named("tester-0"))
+        system_yield();
     port_end(port);
 }
 

@@ -139,7 +139,7 @@ struct iocp_port_stats {
     uint64_t declared;    /* times a handler declared that it blocks */
     uint64_t detected;    /* workers found blocked: their ticket went on; 0 on Windows */
     uint64_t seized;      /* lanes taken from a worker that was not back in time; 0 on Windows */
-    uint64_t resubmits;   /* ops started again: their thread had exited */
+    uint64_t resubmits;   /* ops started again: their thread had exited, or they missed an end */
     uint64_t starved;     /* streams that found no free buffer and went on later */
     uint64_t buffers;     /* receive buffers that there are now, in use or kept for it */
     uint64_t objects;     /* registered now */

@@ -250,6 +250,9 @@ static void uring_dispatch(struct iocp__uring *uring, const struct iocp__cqe *cq
         if (!(cqe->flags & IORING_CQE_F_MORE))
             uring->bell_armed = 0;
         break;
+    case IOCP__URING_TAG_END:
+        iocp__uring_looked(uring, (struct iocp_op *)pointer, cqe->result);
+        break;
     case IOCP__URING_TAG_WATCH:
         /* Whatever the result: the caller looks, and watches again. */
         uring_forget(uring, (struct iocp__uring *)pointer);

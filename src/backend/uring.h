@@ -18,6 +18,7 @@ enum iocp__uring_tag {
     IOCP__URING_TAG_BELL = 1,
     IOCP__URING_TAG_WATCH = 2, /* the rest is the struct iocp__uring that is watched */
     IOCP__URING_TAG_NONE = 3,  /* nobody waits for it */
+    IOCP__URING_TAG_END = 4,   /* a look for the end of an op's stream; the op may be gone */
     IOCP__URING_TAG_MASK = 7
 };
 
@@ -106,6 +107,10 @@ void iocp__uring_start(struct iocp__uring *uring, struct iocp_op *op);
 /* Takes one completion of an op. */
 void iocp__uring_complete(struct iocp__uring *uring, struct iocp_op *op,
                           const struct iocp__cqe *cqe);
+
+/* A look for the end of a stream came back: the events that it saw, or an error. `op` is an address
+ * only. */
+void iocp__uring_looked(struct iocp__uring *uring, struct iocp_op *op, int32_t events);
 
 /* ---- uring_buffers.c */
 

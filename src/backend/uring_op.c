@@ -9,6 +9,11 @@
  * data is lost. It is started again.
  * 4. After `cancel` nothing is started any more: an op that would have to go on is answered with
  *    IOCP_ECANCELED.
+ * 5. The kernel (6.18.44) may miss what comes just when it begins to wait, if the socket had told
+ *    it that nothing is left to read. A Unix socket's stream may so lose its last bytes or its end
+ *    when many wakes come before the request's thread runs (they tell since 6.17); so its requests
+ *    have one shot each. A TCP stream may lose a reset behind data when both come while it starts;
+ *    so its start is followed by a look for the end.
  *
  * An op: started → in the kernel [start] → answered [complete, op_end, op_fail]
  *                                        → in the kernel again [complete: short, cut off, polled]
@@ -36,7 +41,9 @@ _Static_assert(sizeof(struct iocp_slice) == sizeof(struct iovec) &&
 enum op_object_flag { /* object->backend */
                       OP_OBJECT_KNOWN = 1,
                       OP_OBJECT_DATAGRAM = 2,
-                      OP_OBJECT_FILE = 4
+                      OP_OBJECT_FILE = 4,
+                      OP_OBJECT_DOMAIN = 8, /* whether it is a Unix socket is known */
+                      OP_OBJECT_UNIX = 16
 };
 
 static int op_fd(const struct iocp_op *op)
@@ -202,13 +209,57 @@ static void op_start_recv(struct iocp__uring *uring, struct iocp_op *op)
 
 /* ---- recv-stream */
 
+static int op_is_unix(struct iocp_op *op)
+{
+    struct iocp_object *object = op->owner;
+    int domain = AF_UNSPEC;
+    socklen_t size = sizeof(domain);
+
+    if (object->backend & OP_OBJECT_DOMAIN)
+        return (object->backend & OP_OBJECT_UNIX) != 0;
+    object->backend |= OP_OBJECT_DOMAIN;
+    if (getsockopt(op_fd(op), SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX)
+        object->backend |= OP_OBJECT_UNIX;
+    return domain == AF_UNIX;
+}
+
+/* Rule 5: a poll that is answered at once when the end is there, and removed at once when it is
+ * not: from then on the request sees the end by itself. */
+static void op_look_for_end(struct iocp__uring *uring, struct iocp_op *op)
+{
+    uint64_t look = (uintptr_t)op | IOCP__URING_TAG_END;
+    struct io_uring_sqe *sqe = iocp__uring_sqe(uring, IORING_OP_POLL_ADD, op_fd(op), look, NULL);
+
+    sqe->poll32_events = iocp__uring_poll_word(POLLRDHUP);
+    sqe = iocp__uring_sqe(uring, IORING_OP_POLL_REMOVE, -1, IOCP__URING_TAG_NONE, NULL);
+    sqe->addr = look;
+    sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+}
+
+/* The end was there. In case the request has missed it, it is cut off, and rule 3 starts it again.
+ * The op is not touched: it may have been answered meanwhile, and be gone. Then the cancel finds
+ * nothing, or what has its address now, which goes on by rule 3 as well. */
+void iocp__uring_looked(struct iocp__uring *uring, struct iocp_op *op, int32_t events)
+{
+    struct io_uring_sqe *sqe;
+
+    if (events <= 0)
+        return;
+    sqe = iocp__uring_sqe(uring, IORING_OP_ASYNC_CANCEL, -1, IOCP__URING_TAG_NONE, NULL);
+    sqe->addr = (uintptr_t)op | IOCP__URING_TAG_OP;
+    sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+}
+
 static void op_start_stream(struct iocp__uring *uring, struct iocp_op *op)
 {
     struct io_uring_sqe *sqe = op_sqe(uring, op, IORING_OP_RECV, NULL);
 
-    sqe->ioprio = IORING_RECV_MULTISHOT;
     sqe->flags = IOSQE_BUFFER_SELECT;
     uring->buffers.used = 1;
+    if (op_is_unix(op))
+        return;
+    sqe->ioprio = IORING_RECV_MULTISHOT;
+    op_look_for_end(uring, op);
 }
 
 /* An empty datagram, or the end. */

@@ -393,6 +393,110 @@ TEST(reset_ends_the_stream)
     port_end(port);
 }
 
+/* ---- The end right behind the data: a kernel may tell of both at once. */
+
+#define BREAKERS 16
+#define BREAKER_ROUNDS 100
+#define BREAKER_BYTES 1000
+
+struct breaker {
+    struct stream stream; /* first */
+    struct iocp_port *port;
+    void (*make_pair)(int pair[2]);
+    void (*break_off)(int fd);
+    struct latch ended;
+    pthread_t thread;
+};
+
+static void breaker_received(const struct iocp_packet *packet)
+{
+    struct breaker *breaker = (struct breaker *)packet->op;
+    int final = !(packet->flags & IOCP_PACKET_MORE);
+    stream_received(packet);
+    if (final)
+        latch_add(&breaker->ended, 1);
+}
+
+/* Many small sends, so that there are many wakes before the stream is looked at. */
+static void breaker_round(struct breaker *breaker, uint64_t round)
+{
+    int pair[2];
+    struct thing thing;
+    memset(&breaker->stream, 0, sizeof(breaker->stream));
+    breaker->make_pair(pair);
+    thing_init_serial(&thing);
+    CHECK_EQ(iocp_port_register(breaker->port, &thing.object, pair[0], 0), 0);
+    iocp_op_init(&breaker->stream.call.op, breaker_received);
+    iocp_op_recv_stream(&breaker->stream.call.op);
+    call_submit(&breaker->stream.call, breaker->port, &thing.object);
+    for (uint64_t i = 0; i < BREAKER_BYTES; i++) {
+        unsigned char byte = text_at(i);
+        send_all(pair[1], &byte, 1);
+    }
+    breaker->break_off(pair[1]);
+    latch_wait_for(&breaker->ended, round);
+    CHECK_LE(breaker->stream.received, BREAKER_BYTES);
+    iocp_object_close(&thing.object);
+    iocp_object_unref(&thing.object);
+    while (!thing_destroyed(&thing))
+        system_yield(); /* it is the worker that dispatches */
+}
+
+static void *breaker_run(void *argument)
+{
+    struct breaker *breaker = argument;
+    /* A call takes ten times as long under Wine. */
+    uint64_t rounds = test_on_windows() ? BREAKER_ROUNDS / 25 : BREAKER_ROUNDS;
+    for (uint64_t round = 1; round <= rounds; round++)
+        breaker_round(breaker, round);
+    return NULL;
+}
+
+static void check_ends(void (*make_pair)(int pair[2]), void (*break_off)(int fd))
+{
+    static struct breaker breakers[BREAKERS];
+    struct crew crew;
+    struct iocp_port *port = port_open(0);
+    crew_start(&crew, port, 2);
+    for (int i = 0; i < BREAKERS; i++) {
+        breakers[i].port = port;
+        breakers[i].make_pair = make_pair;
+        breakers[i].break_off = break_off;
+        latch_init(&breakers[i].ended);
+        CHECK_EQ(pthread_create(&breakers[i].thread, NULL, breaker_run, &breakers[i]), 0);
+    }
+    for (int i = 0; i < BREAKERS; i++)
+        CHECK_EQ(pthread_join(breakers[i].thread, NULL), 0);
+    crew_stop(&crew);
+    port_end(port);
+}
+
+static void breaker_tcp(int pair[2])
+{
+    make_connected_pair(pair);
+    net_no_delay(pair[1]);
+}
+
+static void breaker_unix(int pair[2])
+{
+    make_unix_pair(pair);
+}
+
+TEST(ends_right_behind_data_over_unix)
+{
+    check_ends(breaker_unix, net_close);
+}
+
+TEST(ends_right_behind_data_over_tcp)
+{
+    check_ends(breaker_tcp, net_close);
+}
+
+TEST(resets_right_behind_data)
+{
+    check_ends(breaker_tcp, net_reset);
+}
+
 /* Taken with wait, the packets of a stream are the caller's, with their buffers, until each is
  * given back. */
 TEST(packets_of_a_stream_outlive_it)

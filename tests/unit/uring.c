@@ -265,7 +265,7 @@ TEST(idle_streams_pin_no_buffers)
     lane_open(&lane, 2, 64, 64);
     for (i = 0; i < STREAMS; i++) {
         int pair[2];
-        make_unix_pair(pair);
+        make_connected_pair(pair);
         peers[i] = pair[1];
         item_open(&items[i], &lane, pair[0]);
         iocp_op_recv_stream(&items[i].op);
@@ -299,7 +299,7 @@ TEST(the_ring_holds_as_many_buffers_as_are_needed)
     lane_open(&lane, 256, 8, 256);
     const struct iocp__uring_buffers *buffers = &iocp__uring_of(lane.kernel)->buffers;
     uint32_t least = buffers->target;
-    make_unix_pair(pair);
+    make_connected_pair(pair);
     item_open(&item, &lane, pair[0]);
     iocp_op_recv_stream(&item.op);
     item_submit(&item);

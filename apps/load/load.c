@@ -207,9 +207,13 @@ static void load_begin(struct load *load)
 static void load_gather(struct load *load)
 {
     uint32_t present = atomic_load_explicit(&load->present, memory_order_acquire);
+    uint32_t probed = atomic_load_explicit(&load->probed, memory_order_relaxed);
+    if (probed > load->probed_most) {
+        load->probed_most = probed;
+    }
     if (load->probes == LOAD_PROBES_MAX) {
-        uint32_t probed = atomic_load_explicit(&load->probed, memory_order_relaxed);
-        tally_fail(&load->tallies[0], TALLY_absent, present > probed ? present - probed : 0, NULL);
+        uint32_t heard = load->probed_most; /* the last probe may still be on its way */
+        tally_fail(&load->tallies[0], TALLY_absent, present > heard ? present - heard : 0, NULL);
         load_begin(load);
         return;
     }

@@ -49,6 +49,7 @@ struct load {
     struct iocp_op done;
     bool deadline_set; /* draining: `timer` is for its end */
     uint32_t probes;
+    uint32_t probed_most; /* of all of them: connections that one has reached */
 
     uint64_t started_ns;
     struct process_figures server_begin;

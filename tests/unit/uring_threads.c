@@ -307,7 +307,7 @@ TEST(bell_is_never_lost)
 
 /* ---- The end of a stream. */
 
-#define RESETS 30000
+#define RESETS 50000
 #define RESET_SPIN_MAX 3000 /* steps: a few microseconds, which the two threads meet within */
 
 struct resetter {

@@ -308,15 +308,17 @@ TEST(bell_is_never_lost)
 /* ---- The end of a stream. */
 
 #define RESETS 50000
+#define RESETS_LIMIT_NS UINT64_C(5000000000) /* fewer then, beside other work */
+#define RESETS_OVER UINT32_MAX
 #define RESET_SPIN_MAX 3000 /* steps: a few microseconds, which the two threads meet within */
 
 struct resetter {
     int fd;
-    uint32_t round; /* atomic: the other side's to count up; the end of a round is this one's */
-    uint32_t done;  /* atomic */
+    uint32_t round; /* atomic: the other side's; RESETS_OVER: no more come */
+    uint32_t done;  /* atomic: the last round that is over */
 };
 
-/* As long as it takes, without a system call, so that the two meet within a microsecond. */
+/* Some time, without a system call, so that the two meet within a microsecond. */
 static void spin(uint32_t *state)
 {
     volatile uint32_t steps;
@@ -326,24 +328,26 @@ static void spin(uint32_t *state)
         ;
 }
 
-static void await(uint32_t *word, uint32_t value)
+/* The next value of a word that is `old`. */
+static uint32_t await_change(uint32_t *word, uint32_t old)
 {
     uint32_t looks = 0;
+    uint32_t value;
 
-    while (iocp__load_acquire(word) != value) {
-        if (++looks % 10000 == 0)
+    while ((value = iocp__load_acquire(word)) == old) {
+        if (++looks % 1000 == 0)
             sched_yield();
     }
+    return value;
 }
 
 static void *reset_each(void *context)
 {
     struct resetter *resetter = context;
     uint32_t random = 1;
-    uint32_t round;
+    uint32_t round = 0;
 
-    for (round = 1; round <= RESETS; round++) {
-        await(&resetter->round, round);
+    while ((round = await_change(&resetter->round, round)) != RESETS_OVER) {
         spin(&random);
         send(resetter->fd, "x", 1, 0);
         close(resetter->fd);
@@ -372,11 +376,12 @@ TEST(a_reset_that_meets_the_start_of_a_stream)
     pthread_t thread;
     uint32_t random = 7;
     uint32_t round;
+    uint64_t until_ns = iocp__os_now_ns() + RESETS_LIMIT_NS;
 
     lane_open(&lane, 4, 8, 16);
     memset(&resetter, 0, sizeof(resetter));
     CHECK_EQ(pthread_create(&thread, NULL, reset_each, &resetter), 0);
-    for (round = 1; round <= RESETS; round++) {
+    for (round = 1; round <= RESETS && iocp__os_now_ns() < until_ns; round++) {
         int pair[2];
         make_connected_pair(pair);
         net_no_delay(pair[1]);
@@ -388,10 +393,11 @@ TEST(a_reset_that_meets_the_start_of_a_stream)
         spin(&random);
         item_submit(&item);
         lane_look(&lane);
-        await(&resetter.done, round);
+        await_change(&resetter.done, round - 1);
         expect_reset_answer(&lane);
         item_close(&item);
     }
+    iocp__store_release(&resetter.round, RESETS_OVER);
     CHECK_EQ(pthread_join(thread, NULL), 0);
     lane_close(&lane);
 }

@@ -42,8 +42,7 @@ enum op_object_flag { /* object->backend */
                       OP_OBJECT_KNOWN = 1,
                       OP_OBJECT_DATAGRAM = 2,
                       OP_OBJECT_FILE = 4,
-                      OP_OBJECT_DOMAIN = 8, /* whether it is a Unix socket is known */
-                      OP_OBJECT_UNIX = 16
+                      OP_OBJECT_UNIX = 8 /* a Unix stream */
 };
 
 static int op_fd(const struct iocp_op *op)
@@ -63,6 +62,8 @@ static uint32_t op_object(struct iocp_op *op)
     object->backend |= OP_OBJECT_KNOWN;
     if (nature == IOCP__NATURE_DATAGRAM)
         object->backend |= OP_OBJECT_DATAGRAM;
+    if (nature == IOCP__NATURE_UNIX)
+        object->backend |= OP_OBJECT_UNIX;
     if (nature == IOCP__NATURE_NONE && iocp__handle_is_file(object->handle))
         object->backend |= OP_OBJECT_FILE;
     return object->backend;
@@ -209,20 +210,6 @@ static void op_start_recv(struct iocp__uring *uring, struct iocp_op *op)
 
 /* ---- recv-stream */
 
-static int op_is_unix(struct iocp_op *op)
-{
-    struct iocp_object *object = op->owner;
-    int domain = AF_UNSPEC;
-    socklen_t size = sizeof(domain);
-
-    if (object->backend & OP_OBJECT_DOMAIN)
-        return (object->backend & OP_OBJECT_UNIX) != 0;
-    object->backend |= OP_OBJECT_DOMAIN;
-    if (getsockopt(op_fd(op), SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX)
-        object->backend |= OP_OBJECT_UNIX;
-    return domain == AF_UNIX;
-}
-
 /* Rule 5: a poll that is answered at once when the end is there, and removed at once when it is
  * not: from then on the request sees the end by itself. */
 static void op_look_for_end(struct iocp__uring *uring, struct iocp_op *op)
@@ -256,7 +243,7 @@ static void op_start_stream(struct iocp__uring *uring, struct iocp_op *op)
 
     sqe->flags = IOSQE_BUFFER_SELECT;
     uring->buffers.used = 1;
-    if (op_is_unix(op))
+    if (op_object(op) & OP_OBJECT_UNIX)
         return;
     sqe->ioprio = IORING_RECV_MULTISHOT;
     op_look_for_end(uring, op);
